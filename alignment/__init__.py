@@ -1,0 +1,1 @@
+"""Proof that each network equals its PyTorch original."""

@@ -1,0 +1,1 @@
+"""The torch twins: the originals, restated plainly."""

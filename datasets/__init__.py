@@ -1,0 +1,1 @@
+"""Readers of the on-disk layouts; they yield NumPy arrays."""

@@ -1,0 +1,1 @@
+"""Export, inference and what a prediction looks like. It knows no system."""

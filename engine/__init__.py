@@ -1,0 +1,1 @@
+"""Training engine: configuration, optimization, checkpoints. It knows no system."""

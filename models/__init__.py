@@ -1,0 +1,1 @@
+"""Networks: one file each, over shared backbones, heads and layers."""

@@ -1,0 +1,1 @@
+"""Backbones: the same published weights serve several systems."""

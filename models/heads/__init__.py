@@ -1,0 +1,1 @@
+"""Heads used by more than one network."""

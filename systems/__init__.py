@@ -1,0 +1,1 @@
+"""The six systems: the only place where parts meet."""
