@@ -1,0 +1,56 @@
+"""Initial values by PyTorch's rules, drawn from Paddle's generator.
+
+Paddle's defaults differ (convolutions N(0, 2/fan_in), linear layers Xavier-uniform, biases 0), so a network
+trained from scratch would start elsewhere than its original.
+"""
+from __future__ import annotations
+
+import math
+
+import paddle
+from paddle import nn
+
+
+def fans(weight, *, linear: bool = False) -> tuple[int, int]:
+    """(fan_in, fan_out) of a weight: ``[in, out]`` for a linear layer, else ``[out, in / groups, ...]``."""
+    if linear:
+        return weight.shape[0], weight.shape[1]
+    receptive = math.prod(weight.shape[2:])
+    return weight.shape[1] * receptive, weight.shape[0] * receptive
+
+
+def normal_(parameter, std: float, mean: float = 0.0) -> None:
+    """Fill with N(mean, std**2)."""
+    parameter.set_value(paddle.normal(mean, std, parameter.shape).astype(parameter.dtype))
+
+
+def uniform_(parameter, bound: float) -> None:
+    """Fill with U(-bound, bound)."""
+    parameter.set_value(paddle.uniform(parameter.shape, dtype=parameter.dtype, min=-bound, max=bound))
+
+
+def constant_(parameter, value: float) -> None:
+    """Fill with one value."""
+    parameter.set_value(paddle.full(parameter.shape, value, parameter.dtype))
+
+
+def trunc_normal_(parameter, std: float, mean: float = 0.0, low: float = -2.0, high: float = 2.0) -> None:
+    """Normal values redrawn into [low, high] (absolute bounds, as ``torch.nn.init.trunc_normal_``)."""
+    lower, upper = (0.5 * (1 + math.erf((bound - mean) / (std * math.sqrt(2)))) for bound in (low, high))
+    draw = paddle.uniform(parameter.shape, dtype="float64", min=2 * lower - 1, max=2 * upper - 1)
+    value = paddle.clip(paddle.erfinv(draw) * (std * math.sqrt(2)) + mean, low, high)
+    parameter.set_value(value.astype(parameter.dtype))
+
+
+def kaiming_normal_(parameter, mode: str = "fan_out") -> None:
+    """N(0, 2 / fan), the rule of the original ResNets (fan_out) for ReLU networks."""
+    fan = fans(parameter)[0 if mode == "fan_in" else 1]
+    normal_(parameter, math.sqrt(2.0 / fan))
+
+
+def torch_default_(layer: nn.Layer) -> None:
+    """What ``torch.nn`` gives a convolution or linear layer at construction: U(+-1/sqrt(fan_in)), bias too."""
+    bound = 1.0 / math.sqrt(fans(layer.weight, linear=isinstance(layer, nn.Linear))[0])
+    uniform_(layer.weight, bound)
+    if layer.bias is not None:
+        uniform_(layer.bias, bound)
