@@ -103,9 +103,12 @@ def test_float32_equals_torch_to_rounding(case):
     for name in SHAPES:
         allowed = max(4 * distance(wanted[name].astype("float64"), exact[name]), 1e-6)
         assert distance(parameters[name], wanted[name]) <= allowed, name
-    shared = slots.keys() & wanted_slots.keys()
-    assert {key.split(":")[0] for key in shared} == {"exp_avg", "exp_avg_sq"} if "adam" in case else True
-    assert all(distance(slots[name], wanted_slots[name]) < 1e-6 for name in shared)
+    for key in wanted_slots.keys() - {f"step:{name}" for name in SHAPES}:
+        factor = 1.0
+        if key.startswith("exp_avg_sq"):  # Paddle's kernel takes 1 - beta2 in float32; its bias correction, too
+            beta = theirs.get("betas", (0.9, 0.999))[1]
+            factor = float(1 - np.float32(beta)) / (1 - beta)
+        assert distance(slots[key], factor * wanted_slots[key]) < 1e-6, key
 
 
 @pytest.mark.parametrize("dtype, allowed", [("float64", 1e-12), ("float32", 1e-6)])
