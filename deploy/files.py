@@ -32,9 +32,9 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_files(folder: str | Path, *, last: str | None = None, stale: Iterable[str] = ()) -> Iterator[Path]:
-    """Yield an empty work folder; when the block ends without an error its files replace those in ``folder``.
+    """Yield an empty work folder; when the block ends without an error its entries replace those in ``folder``.
 
-    If one of the moves fails, the old files come back. Other files of ``folder`` stay as they are.
+    Entries are files or whole folders. If one of the moves fails, the old ones come back. Others stay as they are.
 
     Args:
         folder: made if it does not exist.
@@ -68,7 +68,7 @@ def _exchange(folder: Path, work: Path, kept: Path, names: list[str], stale: lis
             moved_in.append(name)
     except BaseException:  # an interrupt must not leave half of the new files either
         for name in moved_in:
-            (folder / name).unlink(missing_ok=True)
+            _remove(folder / name)
         for name in moved_out:
             (kept / name).replace(folder / name)
         raise
@@ -87,9 +87,17 @@ def _sha256(file) -> str:
     return digest.hexdigest()
 
 
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def _sync(path: Path) -> None:
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
+    for file_path in (path,) if path.is_file() else [child for child in path.rglob("*") if child.is_file()]:
+        with open(file_path, "rb") as file:
+            os.fsync(file.fileno())
 
 
 def _plain_mode(path: Path) -> None:
