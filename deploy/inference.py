@@ -17,7 +17,6 @@ from deploy.model_files import ModelFiles, find_model
 
 PRECISIONS = ("fp32", "fp16", "bf16")
 BF16_FLAGS = ("avx512_bf16", "amx_bf16")
-GPU_MEMORY = 500  # MB that the engine takes at first; it grows
 
 
 class Predictor:
@@ -34,6 +33,7 @@ class Predictor:
         memory_optim: let activations share memory.
         ir_optim: let the engine fuse operators.
         check_sums: compare the files with ``deploy.yaml``.
+        gpu_memory: MB that the engine takes on a GPU at first; it grows.
 
     Attributes:
         inputs, outputs: names, outputs as ``deploy.yaml`` has them (else the engine's own).
@@ -46,7 +46,7 @@ class Predictor:
 
     def __init__(self, where: str | Path, *, graph: str = "inference", weights: str | Path | None = None,
                  device: str = "cpu", onednn: bool = True, threads: int = 1, precision: str = "fp32",
-                 memory_optim: bool = False, ir_optim: bool = True, check_sums: bool = True):
+                 memory_optim: bool = False, ir_optim: bool = True, check_sums: bool = True, gpu_memory: int = 500):
         kind, card = parse_device(device)
         check_precision(precision, kind)
         if precision == "bf16" and not onednn:
@@ -64,7 +64,7 @@ class Predictor:
             self.config.disable_glog_info()
             self.config.switch_ir_optim(ir_optim)
             if kind == "gpu":
-                self._use_gpu(card, precision)
+                self._use_gpu(card, precision, gpu_memory)
             else:
                 self._use_cpu(onednn, threads, precision)
             if memory_optim:
@@ -86,12 +86,12 @@ class Predictor:
         if precision == "bf16":
             self.config.enable_mkldnn_bfloat16()
 
-    def _use_gpu(self, card: int, precision: str) -> None:
+    def _use_gpu(self, card: int, precision: str, memory: int) -> None:
         if not paddle.is_compiled_with_cuda():
             raise ValueError("this Paddle was built for the CPU only, so --device gpu cannot work; install "
                              "requirements-gpu.txt or use --device cpu")
         mode = engine.PrecisionType.Half if precision == "fp16" else engine.PrecisionType.Float32
-        self.config.enable_use_gpu(GPU_MEMORY, card, mode)
+        self.config.enable_use_gpu(memory, card, mode)
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run one batch.
