@@ -125,11 +125,6 @@ def find(path: str | Path) -> Path:
                             f"(such as output/{LATEST}) was expected, but {there}")
 
 
-def config_dict(config: Any) -> dict[str, Any]:
-    """A configuration dataclass as nested dicts of JSON's types."""
-    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
-
-
 @functools.cache
 def revision() -> str | None:
     """Git's name of this code, ``-dirty`` with uncommitted changes; None where there is no repository or no git."""

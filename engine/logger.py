@@ -21,7 +21,7 @@ class _AboveBars(logging.StreamHandler):
     """Writes lines to standard output without tearing a progress bar apart."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.setStream(sys.stdout)
+        self.stream = sys.stdout  # whatever it is now: it may have been redirected since
         with tqdm.external_write_mode():
             super().emit(record)
 

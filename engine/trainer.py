@@ -6,6 +6,7 @@ An epoch is a sequence of batches; every ``train.accumulate`` batches make one o
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import time
 from collections.abc import Iterable, Iterator
@@ -19,10 +20,15 @@ from paddle import nn
 from engine import checkpoint, distributed
 from engine.amp import Precision
 from engine.checkpoint import BEST, LATEST, State
+from engine.config import RunConfig, dump, to_dict
+from engine.files import atomic_write
 from engine.interruption import Interrupted, Interruption
 from engine.logger import CURVES_FILE, Meter, RunLog, console, draw_curves, train_line
 from engine.progress import progress
 from engine.seed import random_states, restore_random_states, seed_everything
+
+CONFIG_FILE = "config.yaml"
+DRAW_EVERY = 30.0  # seconds between two drawings of the curves
 
 
 class NonFiniteLoss(FloatingPointError):
@@ -47,19 +53,21 @@ class Summary:
     interrupted: str | None = None
 
 
-def fit(system: Any, network: nn.Layer, *, config: Any) -> Summary:
+def fit(system: Any, network: nn.Layer, *, config: RunConfig) -> Summary:
     """Train ``network`` as ``system`` and ``config`` say, from the start or from ``config.resume``.
 
-    Writes ``latest``, ``best``, ``epoch_N`` (checkpoints), ``log.jsonl`` and ``curves.png`` below
+    Writes ``latest``, ``best``, ``epoch_N`` (checkpoints), ``log.jsonl``, ``curves.png`` and ``config.yaml`` below
     ``config.output_dir``. Started by ``paddle.distributed.launch`` it trains data-parallel. SIGTERM and Ctrl-C end it
     after the running update, with ``latest`` saved.
 
     Args:
-        system: offers ``loader``, ``optimizer(network, steps_per_epoch)`` (batches an epoch, before accumulation),
-            ``training_step``, ``evaluate``, ``score``, and if it likes ``after_epoch(network, epoch)``, called
-            between the last update of an epoch (numbered from 0) and its evaluation, e.g. for precise batch norm.
+        system: offers ``loader``, ``optimizer(network, steps_per_epoch)`` (updates an epoch; the batches left over at
+            its end make none), ``training_step``, ``evaluate`` (with several processes: every one calls it, what
+            rank 0 returns counts), ``score``, and if it likes ``after_epoch(network, epoch)``, called between the
+            last update of an epoch (numbered from 0) and its evaluation, e.g. for precise batch norm.
         network: what is trained; its weights are set already.
-        config: ``seed``, ``output_dir``, ``resume``, ``train``.
+        config: the run; used are ``seed``, ``output_dir``, ``resume`` (a checkpoint, or ``'latest'`` or ``'best'`` of
+            the output folder) and ``train``.
 
     Raises:
         NonFiniteLoss: with the names of the batch's files.
@@ -90,7 +98,7 @@ def evaluate(system: Any, network: nn.Layer, split: str) -> dict[str, float]:
 class _Training:
     """One run of :func:`fit`; ``state`` is at every moment what a checkpoint would hold, but for the random states."""
 
-    def __init__(self, system: Any, network: nn.Layer, config: Any, interruption: Interruption) -> None:
+    def __init__(self, system: Any, network: nn.Layer, config: RunConfig, interruption: Interruption) -> None:
         self.system, self.network, self.config, self.interruption = system, network, config, interruption
         self.train, self.output = config.train, Path(config.output_dir)
         self.precision = Precision(self.train.amp, self.train.amp_scale)
@@ -102,15 +110,20 @@ class _Training:
         if self.steps < self.train.accumulate:
             raise ValueError(f"an epoch has {self.steps} batches, too few for one update of "
                              f"{self.train.accumulate}; lower train.accumulate or train.batch_size, or add data")
-        self.optimizer = system.optimizer(network, self.steps)
-        self.state, self.meter, self.metrics, self.stop = State(), Meter(), {}, False
+        self.optimizer = system.optimizer(network, self.steps // self.train.accumulate)
+        self.state, self.meter, self.metrics = State(), Meter(), {}
+        self.stop, self.drawn = False, time.monotonic()
         resumed = self._resume() if config.resume else 0
         distributed.broadcast(network)
         self.log = RunLog(self.output, keep=resumed)
+        if distributed.is_main():
+            with atomic_write(self.output / CONFIG_FILE) as file:
+                file.write(dump(config))
 
     def _resume(self) -> int:
         """Take up a checkpoint; returns how much of the log to keep."""
-        folder = checkpoint.find(self.config.resume)
+        name = self.config.resume
+        folder = checkpoint.find(self.output / name if name in (LATEST, BEST) else name)
         self.state = state = checkpoint.load(folder, self.network, self.optimizer)
         _check_resumable(state, self.config, folder)
         self.meter = Meter(**state.meter)
@@ -137,6 +150,7 @@ class _Training:
         return self._summary()
 
     def _summary(self, interrupted: str | None = None) -> Summary:
+        self._draw()
         return Summary(self.state.updates, self.metrics, self.state.best, self.state.best_epoch, interrupted)
 
     def _signalled(self) -> bool:
@@ -217,8 +231,13 @@ class _Training:
         if done and self.train.save_every and (epoch + 1) % self.train.save_every == 0:
             self._save(f"epoch_{epoch + 1}")
         self._save(LATEST)  # last: a kill before it repeats the evaluation and the copies
+        if time.monotonic() - self.drawn > DRAW_EVERY:
+            self._draw()
+
+    def _draw(self) -> None:
         if distributed.is_main():
             draw_curves(self.log.path, self.output / CURVES_FILE)
+        self.drawn = time.monotonic()
 
     def _evaluate(self) -> bool:
         """Evaluate on ``'val'``; returns whether the score is the best so far."""
@@ -227,7 +246,7 @@ class _Training:
         with paddle.no_grad(), self.precision.autocast():
             metrics = self.system.evaluate(self.network, self.system.loader("val"), self._watched_progress)
         self.network.train()
-        self.metrics = {name: float(value) for name, value in metrics.items()}
+        self.metrics = distributed.gather({name: float(value) for name, value in metrics.items()})[0]
         score, number = self.metrics[self.system.score], self.state.epoch + 1
         improved = checkpoint.is_better(score, self.state.best)
         if improved:
@@ -262,7 +281,7 @@ class _Training:
         if distributed.is_main():
             self.state.random, self.state.meter = states, asdict(self.meter)
             self.state.scaler, self.state.log_bytes = self.precision.state(), self.log.size()
-            self.state.config, self.state.revision = checkpoint.config_dict(self.config), checkpoint.revision()
+            self.state.config, self.state.revision = _plain(self.config), checkpoint.revision()
             checkpoint.save(self.output / name, self.network, self.optimizer, self.state)
         distributed.barrier()
 
@@ -280,9 +299,14 @@ def _batch_size(batch: dict[str, Any]) -> int:
     return len(batch["name"]) if "name" in batch else next(len(v) for v in batch.values() if hasattr(v, "__len__"))
 
 
-def _check_resumable(state: State, config: Any, folder: Path) -> None:
+def _plain(config: RunConfig) -> dict[str, Any]:
+    """The configuration as it comes back from JSON."""
+    return json.loads(json.dumps(to_dict(config)))
+
+
+def _check_resumable(state: State, config: RunConfig, folder: Path) -> None:
     """In the middle of an epoch the data order must be the old one; elsewhere changes are only told."""
-    now = checkpoint.config_dict(config)
+    now = _plain(config)
     changed = {key: (old, new) for key, old, new in _differences(state.config, now)
                if key not in ("resume", "output_dir")}
     ranks = (len(state.random), distributed.world_size())

@@ -8,13 +8,14 @@ import dataclasses
 import json
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import paddle
 from paddle import nn
 
 from engine import distributed
+from engine.config import RunConfig, load, option
 from engine.optimization import GlobalNorm, Group, Optimizer
 from engine.schedules import cosine
 from engine.seed import seed_everything
@@ -23,33 +24,13 @@ from models.layers import BatchNorm1D
 
 
 @dataclass(frozen=True)
-class Train:
-    epochs: int = 3
-    batch_size: int = 4
-    accumulate: int = 1
-    workers: int = 0
-    log_iters: int = 1
-    eval_every: int = 1
-    save_every: int = 0
-    save_steps: int = 0
-    amp: str = "off"
-    amp_scale: float = 512.0
-    max_steps: int = 0
-
-
-@dataclass(frozen=True)
-class Config:
-    system: str = "tiny"
-    seed: int = 5
-    output_dir: str = "output"
-    resume: str | None = None
-    train: Train = field(default_factory=Train)
-    batch_norm: bool = True
-    dropout: float = 0.3
-    dtype: str = "float32"
-    samples: int = 34
-    nan_at: int = -1  # sample whose input is nan
-    pause: float = 0.0  # seconds a step takes
+class Config(RunConfig):
+    batch_norm: bool = option(True, "with a batch norm")
+    dropout: float = option(0.3, "its probability")
+    dtype: str = option("float32", "of everything")
+    samples: int = option(34, "in an epoch")
+    nan_at: int = option(-1, "sample whose input is nan")
+    pause: float = option(0.0, "seconds that a step takes")
 
 
 class Loader:
@@ -99,7 +80,7 @@ class System:
         return Loader(self.config, False)
 
     def optimizer(self, network, steps_per_epoch):
-        total = self.config.train.epochs * steps_per_epoch // self.config.train.accumulate
+        total = self.config.train.epochs * steps_per_epoch
         return Optimizer([Group("all", network.named_parameters(), cosine(0.1, total), 1e-3)], kind="sgd",
                          momentum=0.9, nesterov=True, clip=GlobalNorm(1.0))
 
@@ -115,17 +96,9 @@ class System:
 
 
 def configure(output, *overrides):
-    """Config(output_dir=output) with 'dtype=float64' and 'train.epochs=3' applied."""
-    config = Config(output_dir=str(output))
-    for override in overrides:
-        key, value = override.split("=", 1)
-        owner, _, key = key.rpartition(".")
-        target = getattr(config, owner) if owner else config
-        kind = type(getattr(target, key))
-        value = value if kind in (str, type(None)) else bool(int(value)) if kind is bool else kind(value)
-        target = dataclasses.replace(target, **{key: value})
-        config = dataclasses.replace(config, **{owner: target}) if owner else target
-    return config
+    """The configuration of a small run, with changes such as 'dtype=float64', 'train.epochs=2'."""
+    return load(Config, None, ["seed=5", f"output_dir={output}", "train.epochs=3", "train.batch_size=4",
+                               "train.log_iters=1", "train.workers=0", *overrides])
 
 
 def run(config, system=System):
@@ -135,4 +108,4 @@ def run(config, system=System):
 
 if __name__ == "__main__":
     summary = run(configure(*sys.argv[1:]))
-    print(json.dumps(dataclasses.asdict(summary)), flush=True)
+    sys.stdout.write(json.dumps(dataclasses.asdict(summary)) + "\n")
