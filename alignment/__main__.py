@@ -36,6 +36,8 @@ def golden_command(arguments: list[str]) -> int:
             print(f"{title}: {error}", file=sys.stderr)
             failed += 1
             continue
+        for stage, error in result.errors.items():
+            print(f"{title}: stage {stage} stopped:\n{error}", file=sys.stderr)
         print_verdicts(title, result.verdicts, options.quiet)
         failed += not result.passed
         if options.dump:
