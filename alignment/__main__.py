@@ -63,6 +63,9 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["golden"]:
         return golden_command(arguments[1:])
+    if arguments[:1] == ["record"]:
+        from alignment.record import record_command
+        return record_command(arguments[1:])
     from alignment.align import align_command
     return align_command(arguments)
 

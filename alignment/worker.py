@@ -151,9 +151,10 @@ def answer(request: dict[str, Any], folder: Path) -> None:
     arrays: dict[str, np.ndarray] = {}
     facts: dict[str, Any] = {"shapes": {}, "summaries": {}, "finite": {}, "seconds": {}, "errors": {}, "state": state,
                              "revision": _versions(side)}
+    store: dict[str, Any] = {}
     for stage in request["stages"]:
         started = time.perf_counter()
-        run = Run(manifest, stage["name"], stage["dtype"], stage["wanted"], request["variant"].get("jitter"))
+        run = Run(manifest, stage["name"], stage["dtype"], stage["wanted"], request["variant"].get("jitter"), store)
         try:
             _keep(stage, _compute(case, side, run), arrays, facts)
         except Exception:  # noqa: BLE001 - reported by whoever asked; the other stages are still worth comparing
