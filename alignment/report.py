@@ -77,7 +77,8 @@ def collect(outcomes: list[Outcome], gaps: list[str], customary: dict[str, dict[
     return {
         "passed": bool(outcomes) and not gaps and all(outcome.passed for outcome in outcomes),
         "systems": [_system(name, found, customary.get(name, {})) for name, found in by_system(outcomes).items()],
-        "steps": STEPS, "lines": len(lines), "failures": failures, "first_lines": firsts, "logs": official.POINTS, "gaps": gaps,
+        "steps": STEPS, "lines": len(lines), "failures": failures, "first_lines": firsts, "gaps": gaps,
+        "logs": official.POINTS,
         "errors": [(outcome.unit.title, where, error) for outcome in outcomes
                    for where, error in outcome.errors.items()],
         "seconds": seconds, "environment": environment(outcomes, jobs, arguments),
