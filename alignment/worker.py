@@ -86,12 +86,16 @@ def ask(side: str, manifest: dict[str, Any], stages: list[dict[str, Any]], *, fi
     """
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="alignment-") as temporary:
-            answer = ask(side, manifest, stages, fill_state=fill_state, variant=variant, threads=threads,
-                         folder=Path(temporary))
+            answer = _ask(side, manifest, stages, fill_state, variant, threads, Path(temporary))
             stored = answer.arrays
             answer = replace(answer, arrays=dict(stored))
             stored.close()
             return answer
+    return _ask(side, manifest, stages, fill_state, variant, threads, folder)
+
+
+def _ask(side: str, manifest: dict[str, Any], stages: list[dict[str, Any]], fill_state: bool,
+         variant: dict[str, Any] | None, threads: int | None, folder: Path) -> Answer:
     folder.mkdir(parents=True, exist_ok=True)
     request = folder / "request.json"
     request.write_text(json.dumps({"side": side, "manifest": manifest, "stages": stages, "fill_state": fill_state,
