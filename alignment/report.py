@@ -93,7 +93,7 @@ def _system(name: str, outcomes: list[Outcome], customary: dict[str, str]) -> di
     return {
         "name": name, "passed": all(outcome.passed for outcome in outcomes), "outcomes": outcomes,
         "rows": [(title, {step: _cell(lines, source, step) for step in STEPS})
-                 for source, title in ((TWIN, "torch twin"), (GOLDEN, "original's records"))
+                 for source, title in ((TWIN, "twin"), (GOLDEN, "original"))
                  if any(outcome.unit.source == source for outcome in outcomes)],
         "stages": [row for outcome in outcomes for row in _stages(outcome)],
         "nearest": sorted(floats, key=lambda line: line.verdict.margin)[:NEAREST],
