@@ -20,6 +20,7 @@ from paddle import nn
 from engine import checkpoint, distributed
 from engine.amp import Precision
 from engine.checkpoint import BEST, LATEST, State
+from engine.clipping import global_norm
 from engine.config import RunConfig, dump, to_dict
 from engine.files import atomic_write
 from engine.interruption import Interrupted, Interruption
@@ -32,7 +33,7 @@ DRAW_EVERY = 30.0  # seconds between two drawings of the curves
 
 
 class NonFiniteLoss(FloatingPointError):
-    """The loss became nan or infinite; nothing was updated with it and nothing saved."""
+    """The loss or its gradient became nan or infinite; nothing was updated with it and nothing saved."""
 
 
 @dataclass(frozen=True)
@@ -187,18 +188,22 @@ class _Training:
         values = {name: loss.item() for name, loss in losses.items()}
         bad, self.stop = distributed.any_of(not math.isfinite(values["loss"]), self.interruption.signal is not None)
         if bad:
-            raise NonFiniteLoss(self._describe(batch, values))
+            raise NonFiniteLoss(self._describe(f"loss is {values['loss']}", batch, values))
         loss = losses["loss"] / self.train.accumulate if self.train.accumulate > 1 else losses["loss"]
         self.precision.scaled(loss).backward()
+        if (self.state.step + 1) % self.train.accumulate == 0:
+            self._update(batch, values)
         self.state.step += 1
-        if self.state.step % self.train.accumulate == 0:
-            self._update()
         return values
 
-    def _update(self) -> None:
+    def _update(self, batch: dict[str, Any], values: dict[str, float]) -> None:
         parameters = self.optimizer.parameters.values()
         distributed.average_gradients(parameters)
         if self.precision.unscale(parameters):
+            # A finite loss is no proof: Paddle's relu turns nan into 0, and its gradient back into nan.
+            norm = global_norm([p for p in parameters if p.grad is not None]).item()
+            if not math.isfinite(norm):
+                raise NonFiniteLoss(self._describe(f"the gradient's norm is {norm}", batch, values))
             self.optimizer.step()
         self.optimizer.clear_grad()
         self.state.updates = self.optimizer.updates
@@ -285,10 +290,10 @@ class _Training:
             checkpoint.save(self.output / name, self.network, self.optimizer, self.state)
         distributed.barrier()
 
-    def _describe(self, batch: dict[str, Any], values: dict[str, float]) -> str:
+    def _describe(self, what: str, batch: dict[str, Any], values: dict[str, float]) -> str:
         names = [name for part in distributed.gather(list(batch.get("name", []))) for name in part]
         kept = self.output / LATEST
-        return (f"loss is {values['loss']} in epoch {self.state.epoch + 1}, iteration {self.state.step + 1} "
+        return (f"{what} in epoch {self.state.epoch + 1}, iteration {self.state.step + 1} "
                 f"({', '.join(f'{name} {value:g}' for name, value in values.items())}).\n"
                 f"Files of this batch: {', '.join(map(str, names)) or 'the data set gives no names'}.\n"
                 f"Look at these files, lower the learning rate or clip the gradients. "

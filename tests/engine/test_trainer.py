@@ -167,15 +167,24 @@ def test_interruption_outside_the_main_thread_is_harmless():
     assert seen == [1, 2]
 
 
-def test_a_non_finite_loss_names_the_files_and_saves_nothing(tiny, tmp_path):
-    tiny.run(tiny.configure(tmp_path, "train.epochs=2"))
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_a_non_finite_loss_names_the_files_and_saves_nothing(tiny, tmp_path, where):
+    """With a relu behind the poisoned layer Paddle's loss stays finite and only the gradient tells."""
+    class WithoutRelu(tiny.System):
+        def network(self):
+            network = super().network()
+            return paddle.nn.Sequential(network[0], network[4])
+
+    kind = WithoutRelu if where == "loss" else tiny.System
+    tiny.run(tiny.configure(tmp_path, "train.epochs=2"), kind)
     before = {p: p.read_bytes() for p in tmp_path.rglob("model.*")}
     config = tiny.configure(tmp_path, "train.epochs=3", "nan_at=9", "resume=latest")
     with pytest.raises(NonFiniteLoss) as caught:
-        tiny.run(config)
+        tiny.run(config, kind)
     message = str(caught.value)
     names = re.search("Files of this batch: (.*)", message).group(1)
-    assert "loss is nan in epoch 3, iteration" in message and "sample_9.avi" in names
+    start = {"loss": "loss is nan", "gradient": "the gradient's norm is nan"}[where]
+    assert message.startswith(f"{start} in epoch 3, iteration") and "sample_9.avi" in names
     assert names.count("sample_") == 4 and str(tmp_path / "latest") in message
     assert {p: p.read_bytes() for p in tmp_path.rglob("model.*")} == before
 
