@@ -161,25 +161,27 @@ class _Training:
     # ---- steps
 
     def _train_epoch(self) -> None:
-        batches = self.loader.epoch(self.state.epoch, start=self.state.step)
-        batches = iter(progress(batches, f"epoch {self.state.epoch + 1}", self.steps, initial=self.state.step,
-                                summary=False))
-        while self.state.step < self.steps and not self._limit_reached():
-            started = time.perf_counter()
-            batch = next(batches, None)
-            if batch is None:
-                raise RuntimeError(f"the loader ended after {self.state.step} of {self.steps} batches")
-            read = time.perf_counter()
-            losses = self._step(batch)
-            self.meter.add(losses, _batch_size(batch), read - started, time.perf_counter() - started)
-            if self.state.step % self.train.log_iters == 0 or self.state.step == self.steps or self._limit_reached():
-                self._log_steps()
-            due = self.train.save_steps and self.state.step % self.train.save_steps == 0
-            if (self.stop or due) and self._at_update():
-                self._save(LATEST)
-                if self.stop:
-                    return
+        """The rest of the running epoch, or less if a signal or ``max_steps`` ends it."""
+        shown = progress(self.loader.epoch(self.state.epoch, start=self.state.step), f"epoch {self.state.epoch + 1}",
+                         self.steps, initial=self.state.step, summary=False)
+        with contextlib.closing(shown) as batches:  # also after an error the readers end at once
+            while self.state.step < self.steps and not self._limit_reached() and not (self.stop and self._at_update()):
+                self._timed_step(batches)
+                due = self.train.save_steps and self.state.step % self.train.save_steps == 0
+                if (self.stop or due) and self._at_update():
+                    self._save(LATEST)
         self.optimizer.clear_grad()  # batches left over at the end make no update
+
+    def _timed_step(self, batches: Iterator[dict[str, Any]]) -> None:
+        started = time.perf_counter()
+        batch = next(batches, None)
+        if batch is None:
+            raise RuntimeError(f"the loader ended after {self.state.step} of {self.steps} batches")
+        read = time.perf_counter()
+        losses = self._step(batch)
+        self.meter.add(losses, _batch_size(batch), read - started, time.perf_counter() - started)
+        if self.state.step % self.train.log_iters == 0 or self.state.step == self.steps or self._limit_reached():
+            self._log_steps()
 
     def _step(self, batch: dict[str, Any]) -> dict[str, float]:
         """Forward, backward and, every ``accumulate`` batches, an update; returns the losses as numbers."""
