@@ -62,10 +62,11 @@ def fit(system: Any, network: nn.Layer, *, config: RunConfig) -> Summary:
     after the running update, with ``latest`` saved.
 
     Args:
-        system: offers ``loader``, ``optimizer(network, steps_per_epoch)`` (updates an epoch; the batches left over at
-            its end make none), ``training_step``, ``evaluate`` (with several processes: every one calls it, what
-            rank 0 returns counts), ``score``, and if it likes ``after_epoch(network, epoch)``, called between the
-            last update of an epoch (numbered from 0) and its evaluation, e.g. for precise batch norm.
+        system: offers ``loader``, ``optimizer(network, steps_per_epoch)`` (batches an epoch; every ``train.accumulate``
+            make an update, what is left over at the end makes none), ``training_step``, ``evaluate`` (with several
+            processes: every one calls it, what rank 0 returns counts), ``score``, and if it likes
+            ``after_epoch(network, epoch)``, called between the last update of an epoch (numbered from 0) and its
+            evaluation, e.g. for precise batch norm.
         network: what is trained; its weights are set already.
         config: the run; used are ``seed``, ``output_dir``, ``resume`` (a checkpoint, or ``'latest'`` or ``'best'`` of
             the output folder) and ``train``.
@@ -111,7 +112,7 @@ class _Training:
         if self.steps < self.train.accumulate:
             raise ValueError(f"an epoch has {self.steps} batches, too few for one update of "
                              f"{self.train.accumulate}; lower train.accumulate or train.batch_size, or add data")
-        self.optimizer = system.optimizer(network, self.steps // self.train.accumulate)
+        self.optimizer = system.optimizer(network, self.steps)
         self.state, self.meter, self.metrics = State(), Meter(), {}
         self.stop, self.drawn = False, time.monotonic()
         resumed = self._resume() if config.resume else 0
