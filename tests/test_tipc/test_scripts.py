@@ -1,0 +1,138 @@
+"""The small programs of the chain: reading logs, comparing results, keeping the data whole."""
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LINES = """noise
+[TRAIN] epoch: 1, iter: 10, lr: 0.001, loss: 2.50000, avg_reader_cost: 0.00100 sec, avg_batch_cost: 0.20000 sec, \
+avg_samples: 2.0, avg_ips: 10.00 images/sec
+[TRAIN] epoch: 1, iter: 20, lr: 0.001, loss: 1.5e0, avg_reader_cost: 0.00300 sec, avg_batch_cost: 0.40000 sec, \
+avg_samples: 2.0, avg_ips: 5.00 images/sec
+[EVAL] loss: 9.0
+"""
+RESULT = """Current video file: a[0]
+	top-1 class: 3
+	top-1 label: up
+	top-1 score: 0.250000
+Current video file: b
+	masks: shape [1, 2], -0.5 to 1e-3, mean 0.25
+"""
+
+
+def run(script: str, *arguments, **options):
+    return subprocess.run([sys.executable, str(ROOT / "test_tipc" / script), *map(str, arguments)],
+                          capture_output=True, text=True, check=False, **options)
+
+
+def test_training_log(tmp_path):
+    log = tmp_path / "train.log"
+    log.write_text(LINES)
+    assert json.loads(run("training_log.py", log).stdout) == pytest.approx({
+        "lines": 2, "first_loss": 2.5, "last_loss": 1.5, "avg_reader_cost": 0.002, "avg_batch_cost": 0.3,
+        "avg_ips": 7.5})
+    assert json.loads(run("training_log.py", log, "--skip_steps=1").stdout)["avg_ips"] == 5.0
+    log.write_text(LINES.replace("2.50000", "nan"))
+    assert "training line 1 is not finite" in run("training_log.py", log).stderr
+    log.write_text(LINES.replace("avg_ips", "ips"))
+    done = run("training_log.py", log)
+    assert (done.returncode, "no line has all of loss" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(("old", "new", "message"), [
+    ("", "", None),
+    ("0.250000", "0.250010", None),
+    ("0.250000", "0.250020", "top-1 score is 0.25002"),
+    ("class: 3", "class: 4", "top-1 class is 4.0"),
+    ("score: 0.250000", "score: nan", "top-1 score is nan"),
+    ("[1, 2]", "[2, 1]", "masks shape is [2, 1]"),
+    ("1e-3", "2e-3", "masks high is 0.002"),
+    ("a[0]", "c", "the items differ: ['a[0]', 'c']"),
+    ("\ttop-1 score: 0.250000\n", "", "a[0] tells ['top-1 class']"),
+    (RESULT, "nothing", "holds no results"),
+])
+def test_compare_results(tmp_path, old, new, message):
+    (tmp_path / "eager.log").write_text(RESULT)
+    (tmp_path / "x_1.log").write_text(RESULT)
+    (tmp_path / "x_2.log").write_text(RESULT.replace(old, new) if old else RESULT)
+    done = run("compare_results.py", f"--gt_file={tmp_path}/eager.log", f"--log_file={tmp_path}/x_*.log")
+    if message is None:
+        assert (done.returncode, done.stdout.count("are consistent!")) == (0, 2)
+    else:
+        assert done.returncode == 1
+        assert message in done.stderr
+
+
+def test_compare_results_without_files(tmp_path):
+    (tmp_path / "eager.log").write_text(RESULT)
+    done = run("compare_results.py", f"--gt_file={tmp_path}/eager.log", f"--log_file={tmp_path}/none*.log")
+    assert (done.returncode, "no file matches" in done.stderr) == (1, True)
+
+
+FAKE_GENERATOR = """
+import sys
+from pathlib import Path
+layout, folder = sys.argv[1:3]
+if layout == "broken":
+    sys.exit(3)
+Path(folder, "sub").mkdir(parents=True)
+Path(folder, "sub", "a.bin").write_bytes(b"x" * (1000 if layout == "small" else 21 << 20))
+"""
+
+
+def test_lite_data_is_made_once_and_repaired(tmp_path):
+    package = tmp_path / "datasets" / "synthetic"
+    package.mkdir(parents=True)
+    (package / "__main__.py").write_text(FAKE_GENERATOR)
+    (package / "__init__.py").touch()
+    (package.parent / "__init__.py").touch()
+
+    def make(layout):
+        return run("lite_data.py", layout, "data/x", cwd=tmp_path,
+                   env={**os.environ, "PYTHONPATH": str(tmp_path)})
+
+    assert "1 files" in make("small").stdout
+    made = (tmp_path / "data" / "x" / "sub" / "a.bin").stat().st_mtime_ns
+    assert make("small").stdout == "data/x is whole\n"
+    assert (tmp_path / "data" / "x" / "sub" / "a.bin").stat().st_mtime_ns == made
+    (tmp_path / "data" / "x" / "sub" / "a.bin").write_bytes(b"damaged")
+    assert "1 files" in make("small").stdout
+    for layout, message in (("broken", ""), ("large", "allowed are 1 to")):
+        done = make(layout)
+        assert (done.returncode, message in done.stderr) == (1, True)
+    assert (tmp_path / "data" / "x" / "sub" / "a.bin").read_bytes() == b"x" * 1000, "a failure leaves what was there"
+
+
+def test_prepare(tipc):
+    done = tipc.run("prepare.sh", tipc.config(), "lite_train_lite_infer")
+    assert done.status == 0
+    assert done.calls == ["test_tipc/lite_data.py ucf101 test_tipc/data/ucf101 --seed 0"]
+    for lines, mode, message in (
+            ({}, "whole_train_whole_infer", "put it at test_tipc/data/ucf101 (line 13"),
+            ({"line37": "infer_model:none.pdparams"}, "whole_infer", "needs the weights 'none.pdparams'"),
+            ({"line2": "model_name:other"}, "lite_train_lite_infer", "no data is known for model 'other'"),
+            ({}, "some_mode", "unknown mode some_mode")):
+        done = tipc.run("prepare.sh", tipc.config(**lines), mode)
+        assert (done.status, message in done.err) == (1, True), done.err
+    done = tipc.run("prepare.sh", tipc.config(), "lite_train_lite_infer", STUB_FAIL="lite_data")
+    assert done.status == 1
+
+
+def test_paddle2onnx_chain(tipc):
+    stub = Path(__file__).with_name("stub_python.sh")
+    config = tipc.config("mvf/paddle2onnx_infer_python.txt", line4=f"2onnx:{stub}", line8="--output:made.onnx")
+    done = tipc.run("test_paddle2onnx.sh", config, "paddle2onnx_infer", STUB_TOUCH="--output=")
+    run_folder = "test_tipc/output/mvf/lite_train_lite_infer/norm_train_gpus_-1_autocast_fp32"
+    assert done.status == 0, done.err
+    assert done.calls == [
+        f"--model_dir={run_folder}/export --model_filename=inference.json --params_filename=inference.pdiparams "
+        f"--output=made.onnx --opset_version=16 --enable_onnx_checker=True",
+        f"test_tipc/onnx_infer.py --expected {run_folder}/eager.npz --onnx_file=made.onnx "
+        f"--input=test_tipc/data/ucf101/infer"]
+    assert (done.output / "paddle2onnx_infer" / "results_paddle2onnx.log").read_text().count("Run successfully") == 2
+    assert tipc.run("test_paddle2onnx.sh", config, STUB_FAIL="--onnx_file").status == 1
+    assert tipc.run("test_paddle2onnx.sh", config, STUB_TOUCH="never").status == 1
