@@ -136,3 +136,38 @@ def test_paddle2onnx_chain(tipc):
     assert (done.output / "paddle2onnx_infer" / "results_paddle2onnx.log").read_text().count("Run successfully") == 2
     assert tipc.run("test_paddle2onnx.sh", config, STUB_FAIL="--onnx_file").status == 1
     assert tipc.run("test_paddle2onnx.sh", config, STUB_TOUCH="never").status == 1
+
+
+def test_benchmark_train(tipc):
+    config = tipc.config()
+    done = tipc.run("benchmark_train.sh", config, "benchmark_train")
+    assert done.status == 0, done.err
+    folder = "test_tipc/output/mvf/benchmark_train"
+    common = "--max_epochs=1 --batch_size=2 --dataset_root=test_tipc/data/ucf101"
+    run_one, run_two = f"{folder}/run_dynamic_bs2_fp32_DP_N1C1", f"{folder}/run_dynamic_bs2_fp32_DP_N1C2"
+    assert done.calls == [
+        f"train.py -c configs/mvf/mini.yaml --device=cpu --output_dir={run_one} {common}",
+        f"test_tipc/benchmark_result.py {folder}/train_log/mvf_bs2_fp32_DP_N1C1_log --skip_steps=1 --model_name=mvf "
+        f"--batch_size=2 --fp_item=fp32 --processes=1",
+        f"-m paddle.distributed.launch --nproc_per_node 2 --log_dir {run_two}/launch train.py -c configs/mvf/mini.yaml "
+        f"--device=cpu --output_dir={run_two} {common}",
+        f"test_tipc/benchmark_result.py {folder}/train_log/mvf_bs2_fp32_DP_N1C2_log --skip_steps=1 --model_name=mvf "
+        f"--batch_size=2 --fp_item=fp32 --processes=2"]
+    assert len(tipc.run("benchmark_train.sh", config, "benchmark_train", "dynamic_bs2_fp32_DP_N1C1").calls) == 2
+    for arguments, message in (((config, "benchmark_train", "other"), "no run is called 'other'"),
+                               ((config, "lite"), "usage")):
+        done = tipc.run("benchmark_train.sh", *arguments)
+        assert (done.status, message in done.err) == (1, True)
+    assert tipc.run("benchmark_train.sh", config, "benchmark_train", STUB_FAIL="N1C2").status == 1
+
+
+def test_benchmark_result(tmp_path):
+    log = tmp_path / "log"
+    log.write_text(LINES)
+    done = run("benchmark_result.py", log, "--model_name=mvf", "--batch_size=2", "--fp_item=fp32", "--processes=2")
+    result = json.loads(done.stdout)
+    assert (result["ips"], result["speed_unit"], result["convergence_value"]) == (15.0, "images/sec", 1.5)
+    assert (result["model_name"], result["device_num"], result["run_process_type"]) == (
+        "mvf_bs2_fp32_DP", "N1C2", "MultiP")
+    log.write_text("nothing")
+    assert run("benchmark_result.py", log, "--model_name=m", "--batch_size=2", "--fp_item=fp32").returncode == 1
