@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-if not __package__:  # started as a file: imports begin at the repository
+if __name__ == "__main__" and not __package__:  # started as a file: imports begin at the repository
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from deploy.export import DESCRIPTION, read_description

@@ -1,4 +1,5 @@
 """The small programs of the chain: reading logs, comparing results, keeping the data whole."""
+import importlib.util
 import json
 import os
 import subprocess
@@ -80,6 +81,8 @@ layout, folder = sys.argv[1:3]
 if layout == "broken":
     sys.exit(3)
 Path(folder, "sub").mkdir(parents=True)
+for number in range(3):
+    Path(folder, "sub", f"{number}.avi").touch()
 Path(folder, "sub", "a.bin").write_bytes(b"x" * (1000 if layout == "small" else 21 << 20))
 """
 
@@ -95,16 +98,31 @@ def test_lite_data_is_made_once_and_repaired(tmp_path):
         return run("lite_data.py", layout, "data/x", cwd=tmp_path,
                    env={**os.environ, "PYTHONPATH": str(tmp_path)})
 
-    assert "1 files" in make("small").stdout
+    assert "4 files" in make("small").stdout
     made = (tmp_path / "data" / "x" / "sub" / "a.bin").stat().st_mtime_ns
     assert make("small").stdout == "data/x is whole\n"
     assert (tmp_path / "data" / "x" / "sub" / "a.bin").stat().st_mtime_ns == made
     (tmp_path / "data" / "x" / "sub" / "a.bin").write_bytes(b"damaged")
-    assert "1 files" in make("small").stdout
+    assert "4 files" in make("small").stdout
     for layout, message in (("broken", ""), ("large", "allowed are 1 to")):
         done = make(layout)
         assert (done.returncode, message in done.stderr) == (1, True)
     assert (tmp_path / "data" / "x" / "sub" / "a.bin").read_bytes() == b"x" * 1000, "a failure leaves what was there"
+
+
+def test_clips_for_inference(tmp_path):
+    for name in ("a/img_1.jpg", "a/img_2.jpg", "b/img_1.jpg", "c/one.avi", "c/two.avi"):
+        (tmp_path / "x" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "x" / name).write_text(name)
+    spec = importlib.util.spec_from_file_location("lite_data", ROOT / "test_tipc" / "lite_data.py")
+    lite_data = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(lite_data)
+    for _ in range(2):
+        lite_data.copy_clips(tmp_path / "x", 3)
+    copied = sorted(path.relative_to(tmp_path / "x_infer").as_posix() for path in (tmp_path / "x_infer").rglob("*.*"))
+    assert copied == ["0_a/img_1.jpg", "0_a/img_2.jpg", "1_b/img_1.jpg", "2_two.avi"]
+    with pytest.raises(ValueError, match="holds 4 clips, 5 are needed"):
+        lite_data.copy_clips(tmp_path / "x", 5)
 
 
 def test_prepare(tipc):
@@ -132,7 +150,7 @@ def test_paddle2onnx_chain(tipc):
         f"--model_dir={run_folder}/export --model_filename=inference.json --params_filename=inference.pdiparams "
         f"--output=made.onnx --opset_version=16 --enable_onnx_checker=True",
         f"test_tipc/onnx_infer.py --expected {run_folder}/eager.npz --onnx_file=made.onnx "
-        f"--input=test_tipc/data/ucf101/infer"]
+        f"--input=test_tipc/data/ucf101_infer"]
     assert (done.output / "paddle2onnx_infer" / "results_paddle2onnx.log").read_text().count("Run successfully") == 2
     assert tipc.run("test_paddle2onnx.sh", config, STUB_FAIL="--onnx_file").status == 1
     assert tipc.run("test_paddle2onnx.sh", config, STUB_TOUCH="never").status == 1
