@@ -1,7 +1,7 @@
 """ActionCLIP in PyTorch, the way upstream writes it, with its entry names.
 
-``state_dict`` names of :class:`ActionCLIP`: CLIP's at the root, the fusion head's under ``module.``, so the union is the
-two dictionaries of a published checkpoint (sallymmx/ActionCLIP; clip/model.py, modules/Visual_Prompt.py,
+``state_dict`` names of :class:`ActionCLIP`: CLIP's at the root, the fusion head's under ``module.``, so the union is
+the two dictionaries of a published checkpoint (sallymmx/ActionCLIP; clip/model.py, modules/Visual_Prompt.py,
 modules/temporal_shift.py, utils/tools.py, utils/KLLoss.py, test.py).
 """
 from __future__ import annotations
