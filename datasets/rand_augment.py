@@ -25,7 +25,8 @@ def _affine(image: Image.Image, matrix: tuple[float, ...]) -> Image.Image:
 def cutout(image: Image.Image, size: float, rng) -> Image.Image:
     """A square of ``size`` pixels round a random centre, filled; the first corner is an int, the second may not be."""
     width, height = image.size
-    x, y = rng.uniform(0, width), rng.uniform(0, height)
+    # The package calls uniform(width), which is uniform from width down to 1.
+    x, y = width + (1.0 - width) * rng.random(), height + (1.0 - height) * rng.random()
     left, top = int(max(0, x - size / 2.0)), int(max(0, y - size / 2.0))
     image = image.copy()
     ImageDraw.Draw(image).rectangle((left, top, min(width, left + size), min(height, top + size)), FILL)
@@ -74,7 +75,7 @@ def operate(image: Image.Image, name: str, value: float, rng=None) -> Image.Imag
 def draw(rng, count: int) -> list[str]:
     """``count`` names, with replacement."""
     names = list(OPERATIONS)
-    return [names[int(rng.integers(0, len(names)))] for _ in range(count)]
+    return [names[int(rng.random() * len(names))] for _ in range(count)]  # as random.choices draws
 
 
 def rand_augment(image: Image.Image, rng, *, count: int, strength: float) -> Image.Image:
