@@ -1,6 +1,7 @@
 """The Paddle side of ActionCLIP's cases."""
 from __future__ import annotations
 
+import re
 import zlib
 
 import numpy as np
@@ -15,10 +16,17 @@ from datasets.labels import sentences
 from datasets.tokenizer import SentenceTooLong, tokenizer
 from engine.optimization import Group, Optimizer
 from engine.schedules import constant
-from losses.contrastive import paired_logits, video_text_loss
+from losses.contrastive import equal_labels, paired_logits, video_text_loss
 from metrics.video_text import prompt_probabilities, top_k_percent
 from models.actionclip import ActionCLIP, upstream_name
 from systems.clip_schedules import actionclip_cosine, actionclip_multistep
+
+BLOCK = re.compile(r"resblocks\.\d+$|ln_pre$|ln_final$")  # compared where a whole twin run asks for activations
+
+
+def blocks_upstream(name: str) -> str:
+    """A layer's name as upstream calls it."""
+    return upstream_name(name) if "." in name else name
 
 
 def stages(network: str) -> dict:
@@ -64,16 +72,17 @@ def _scale(network):
 
 def forward(run: Run) -> dict[str, np.ndarray]:
     network = build(run)
-    with paddle.no_grad():
+    with paddle.no_grad(), tools.Recorder(network, blocks_upstream) as recorder:
         frames, video, text = _features(network, run)
         by_video, by_text = paired_logits(video, text, _scale(network))
+    blocks = recorder.arrays if run.wanted is None else {}
     made = {"frame_features": frames, "video_features": video, "text_features": text, "logits_per_image": by_video,
             "logits_per_text": by_text}
-    return {name: tools.array(tensor) for name, tensor in made.items()}
+    return {**{name: array for name, array in blocks.items() if BLOCK.search(name)},
+            **{name: tools.array(tensor) for name, tensor in made.items()}}
 
 
 def _loss_arrays(found: dict, video, text, labels, scale) -> dict[str, np.ndarray]:
-    from losses.contrastive import equal_labels
     made = {"ground_truth": equal_labels(labels, video.dtype), "logits_per_image": paired_logits(video, text, scale)[0],
             "loss_images": found["images"], "loss_texts": found["texts"], "total": found["total"]}
     return {name: tools.array(tensor) for name, tensor in made.items()}
@@ -99,7 +108,7 @@ def _given_features(run: Run):
 
 
 def metric(run: Run) -> dict[str, np.ndarray]:
-    spec = {**run.manifest["stages"]["metric"], **run.stage}
+    spec = run.stage
     if run.manifest["state"]:
         network = build(run)
         frames = _frames(run)
@@ -123,7 +132,8 @@ def backward(run: Run) -> dict[str, np.ndarray]:
         return {f"input:{name}": tensor.grad.numpy()
                 for name, tensor in (("video", video), ("text", text), ("logit_scale", scale))}
     network = build(run)
-    network.train()
+    if run.stage["mode"] == "train":
+        network.train()
     _, video, text = _features(network, run)
     video_text_loss(video, text, labels, _scale(network))["total"].backward()
     found = tools.gradients(network, upstream_name)
@@ -133,9 +143,10 @@ def backward(run: Run) -> dict[str, np.ndarray]:
 
 def train(run: Run) -> dict[str, np.ndarray]:
     """Steps of the system's own optimizer on the one batch."""
-    spec = {**run.manifest["stages"]["train"], **run.stage}
+    spec = run.stage
     network = build(run)
-    network.train()
+    if run.stage["mode"] == "train":
+        network.train()
     text_group, visual_group, head_group = (group["lr"] for group in spec["groups"])
     parts = {"text": {}, "visual": {}, "head": {}}
     for name, parameter in network.named_parameters():

@@ -1,6 +1,8 @@
 """The PyTorch side of ActionCLIP's cases."""
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import torch
 
@@ -46,12 +48,31 @@ def _loss(video, text, labels, scale):
 
 def forward(run: Run) -> dict[str, np.ndarray]:
     network = build(run)
-    with torch.no_grad():
+    with torch.no_grad(), tools.Recorder(network) as recorder:
         frames, video, text = _features(network, run)
         by_video, by_text = reference.create_logits(video, text, network.logit_scale.exp())
     made = {"frame_features": frames, "video_features": video, "text_features": text, "logits_per_image": by_video,
             "logits_per_text": by_text}
-    return {name: tools.array(tensor) for name, tensor in made.items()}
+    blocks = read_blocks(recorder.arrays, run.inputs["texts"].argmax(-1)) if run.wanted is None else {}
+    return {**blocks, **{name: tools.array(tensor) for name, tensor in made.items()}}
+
+
+BLOCK = re.compile(r"resblocks\.\d+$|ln_pre$|ln_final$")
+
+
+def read_blocks(arrays: dict[str, np.ndarray], end: np.ndarray) -> dict[str, np.ndarray]:
+    """Block outputs as our side has them: batch first, sentences cut, of a last block the token that is read."""
+    length, rows, made = int(end.max()) + 1, np.arange(len(end)), {}
+    names = [name for name in arrays if BLOCK.search(name)]
+    last = {name.rsplit(".", 1)[0]: name for name in names if "resblocks" in name}.values()
+    for name in names:
+        array = arrays[name].transpose(1, 0, 2) if "resblocks" in name else arrays[name]
+        if name.startswith(("transformer.", "ln_final")):
+            array = array[:, :length] if name not in (*last, "ln_final") else array[rows, end][:, None]
+        elif name in last and name.startswith("visual."):
+            array = array[:, :1]
+        made[name] = array
+    return made
 
 
 def _given_features(run: Run):
@@ -72,7 +93,7 @@ def loss(run: Run) -> dict[str, np.ndarray]:
 
 
 def metric(run: Run) -> dict[str, np.ndarray]:
-    spec = {**run.manifest["stages"]["metric"], **run.stage}
+    spec = run.stage
     with torch.no_grad():
         if run.manifest["state"]:
             network = build(run)
@@ -94,7 +115,7 @@ def backward(run: Run) -> dict[str, np.ndarray]:
         _loss(video, text, run.inputs["labels"], scale.exp())["total"].backward()
         return {f"input:{name}": tools.array(tensor.grad)
                 for name, tensor in (("video", video), ("text", text), ("logit_scale", scale))}
-    network = build(run).train()
+    network = build(run).train(run.stage["mode"] == "train")
     _, video, text = _features(network, run)
     _loss(video, text, run.inputs["labels"], network.logit_scale.exp())["total"].backward()
     found = tools.gradients(network)
@@ -103,8 +124,8 @@ def backward(run: Run) -> dict[str, np.ndarray]:
 
 
 def train(run: Run) -> dict[str, np.ndarray]:
-    spec = {**run.manifest["stages"]["train"], **run.stage}
-    network = build(run).train()
+    spec = run.stage
+    network = build(run).train(run.stage["mode"] == "train")
     parts: list[list] = [[], [], []]
     for name, parameter in network.named_parameters():
         parts[2 if name.startswith("module.") else 1 if name.startswith("visual.") else 0].append(parameter)
