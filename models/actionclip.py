@@ -18,6 +18,7 @@ from paddle import nn
 
 from models.backbones.clip import CLIP, Attention, ResidualAttentionBlock, sizes
 from models.backbones.clip import UPSTREAM_DROPPED as CLIP_DROPPED
+from models.layers import LayerNorm
 from models.layers.init import constant_, normal_
 
 FUSIONS = ("meanP", "LSTM", "Conv_1D", "Transf", "Transf_cls")
@@ -156,7 +157,7 @@ class Encoder(nn.Layer):
     def __init__(self, *, width: int, heads: int, layers: int):
         super().__init__()
         self.layers = nn.LayerList([EncoderLayer(width=width, heads=heads) for _ in range(layers)])
-        self.norm = nn.LayerNorm(width, epsilon=1e-5)
+        self.norm = LayerNorm(width, epsilon=1e-5)
 
     def forward(self, x):
         for layer in self.layers:
@@ -172,8 +173,8 @@ class EncoderLayer(nn.Layer):
         self.self_attn = Attention(width=width, heads=heads, dropout=dropout)
         self.linear1 = nn.Linear(width, feed_forward)
         self.linear2 = nn.Linear(feed_forward, width)
-        self.norm1 = nn.LayerNorm(width, epsilon=1e-5)
-        self.norm2 = nn.LayerNorm(width, epsilon=1e-5)
+        self.norm1 = LayerNorm(width, epsilon=1e-5)
+        self.norm2 = LayerNorm(width, epsilon=1e-5)
         self.dropout = dropout
 
     def forward(self, x):

@@ -32,6 +32,7 @@ from models.backbones.clip import (
     sizes,
     unit,
 )
+from models.layers import LayerNorm
 from models.layers.init import constant_, normal_, torch_default_
 
 __all__ = ["UPSTREAM_DROPPED", "XCLIP", "frozen_with_text", "shape_arguments", "upstream_name"]
@@ -77,7 +78,7 @@ class XCLIP(TextTower):
             image_resolution=image_resolution, patch_size=vision_patch_size, width=vision_width, layers=vision_layers,
             output_dim=embed_dim, frames=frames, drop_path=drop_path, drop_path_per=drop_path_per,
             recompute_blocks=recompute_blocks)
-        self.prompts_visual_ln = nn.LayerNorm(vision_width, epsilon=1e-5)
+        self.prompts_visual_ln = LayerNorm(vision_width, epsilon=1e-5)
         self.prompts_visual_proj = self.create_parameter([vision_width, embed_dim])
         normal_(self.prompts_visual_proj, 1.0)  # std 1, not scaled by the width: upstream
 
@@ -135,11 +136,11 @@ class CrossFrameTransformer(nn.Layer):
         self.conv1 = nn.Conv2D(3, width, patch_size, stride=patch_size, bias_attr=False)
         self.class_embedding = self.create_parameter([width])
         self.positional_embedding = self.create_parameter([(image_resolution // patch_size) ** 2 + 1, width])
-        self.ln_pre = nn.LayerNorm(width, epsilon=1e-5)
+        self.ln_pre = LayerNorm(width, epsilon=1e-5)
         self.transformer = MessageTransformer(
             width=width, frames=frames, rates=[float(rate) for rate in np.linspace(0, drop_path, layers)],
             drop_path_per=drop_path_per, recompute_blocks=recompute_blocks)
-        self.ln_post = nn.LayerNorm(width, epsilon=1e-5)
+        self.ln_post = LayerNorm(width, epsilon=1e-5)
         self.proj = self.create_parameter([width, output_dim])
         torch_default_(self.conv1)
         for parameter in (self.class_embedding, self.positional_embedding, self.proj):
@@ -187,12 +188,12 @@ class CrossFrameBlock(nn.Layer):
         super().__init__()
         self.frames, self.rate, self.per = frames, rate, per
         self.message_fc = nn.Linear(width, width)
-        self.message_ln = nn.LayerNorm(width, epsilon=1e-5)
+        self.message_ln = LayerNorm(width, epsilon=1e-5)
         self.message_attn = Attention(width=width)
         self.attn = Attention(width=width)
-        self.ln_1 = nn.LayerNorm(width, epsilon=1e-5)
+        self.ln_1 = LayerNorm(width, epsilon=1e-5)
         self.mlp = MLP(width=width)
-        self.ln_2 = nn.LayerNorm(width, epsilon=1e-5)
+        self.ln_2 = LayerNorm(width, epsilon=1e-5)
         torch_default_(self.message_fc)
 
     def forward(self, x):
@@ -234,7 +235,7 @@ class VideoSpecificPrompt(nn.Layer):
 
     def __init__(self, *, width: int, layers: int, alpha: float):
         super().__init__()
-        self.norm = nn.LayerNorm(width, epsilon=1e-5)
+        self.norm = LayerNorm(width, epsilon=1e-5)
         self.decoder = nn.LayerList([PromptLayer(width=width) for _ in range(layers)])
         self.alpha = self.create_parameter([width], default_initializer=nn.initializer.Constant(alpha))
         _initialize_linears(self)
@@ -254,8 +255,8 @@ class PromptLayer(nn.Layer):
     def __init__(self, *, width: int):
         super().__init__()
         self.cross_attn = CrossAttention(width=width)
-        self.norm1 = nn.LayerNorm(width, epsilon=1e-5)
-        self.norm3 = nn.LayerNorm(width, epsilon=1e-5)
+        self.norm1 = LayerNorm(width, epsilon=1e-5)
+        self.norm3 = LayerNorm(width, epsilon=1e-5)
         # entries 1 and 2 hold no weights: activation and a dropout of rate 0
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), QuickGELU(), nn.Identity(), nn.Linear(4 * width, width))
 

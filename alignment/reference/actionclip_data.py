@@ -75,7 +75,7 @@ def _train_indices(n: int, s: int, l: int, loop: bool, seed: int) -> np.ndarray:
         tick = ticks[i]
         if tick_len >= l:
             tick += rng.randint(tick_len - l + 1)
-        offsets.extend([j for j in range(tick, tick + l)])
+        offsets.extend(range(tick, tick + l))
     return np.array(offsets)
 
 
@@ -187,7 +187,8 @@ def _transform(*matrix):
 
 
 AUGMENT = {
-    "AutoContrast": lambda image, v: ImageOps.autocontrast(image), "Equalize": lambda image, v: ImageOps.equalize(image),
+    "AutoContrast": lambda image, v: ImageOps.autocontrast(image),
+    "Equalize": lambda image, v: ImageOps.equalize(image),
     "Invert": lambda image, v: ImageOps.invert(image), "Rotate": lambda image, v: image.rotate(v),
     "Posterize": lambda image, v: ImageOps.posterize(image, max(1, int(v))),
     "Solarize": lambda image, v: ImageOps.solarize(image, v), "SolarizeAdd": _solarize_add,

@@ -23,6 +23,7 @@ import paddle.nn.functional as F
 from paddle import nn
 from paddle.distributed.fleet.utils import recompute
 
+from models.layers import LayerNorm
 from models.layers.init import constant_, normal_, torch_default_, uniform_
 
 HEAD_SIZE = 64  # in every tower and every block: heads = width / 64
@@ -57,7 +58,7 @@ class TextTower(nn.Layer):
                                        drop_path=drop_path, drop_path_per=drop_path_per)
         self.token_embedding = nn.Embedding(vocab_size, width)
         self.positional_embedding = self.create_parameter([context_length, width])
-        self.ln_final = nn.LayerNorm(width, epsilon=1e-5)
+        self.ln_final = LayerNorm(width, epsilon=1e-5)
         self.text_projection = self.create_parameter([width, embed_dim])
         self.logit_scale = self.create_parameter([], default_initializer=nn.initializer.Constant(INITIAL_LOGIT_SCALE))
         normal_(self.token_embedding.weight, 0.02)
@@ -141,10 +142,10 @@ class VisionTransformer(nn.Layer):
         self.conv1 = nn.Conv2D(3, width, patch_size, stride=patch_size, bias_attr=False)
         self.class_embedding = self.create_parameter([width])
         self.positional_embedding = self.create_parameter([tokens, width])
-        self.ln_pre = nn.LayerNorm(width, epsilon=1e-5)
+        self.ln_pre = LayerNorm(width, epsilon=1e-5)
         self.transformer = Transformer(width=width, layers=layers, drop_path=drop_path, drop_path_per=drop_path_per,
                                        wrap_block=wrap_block, recompute_blocks=recompute_blocks)
-        self.ln_post = nn.LayerNorm(width, epsilon=1e-5)
+        self.ln_post = LayerNorm(width, epsilon=1e-5)
         self.proj = self.create_parameter([width, output_dim])
         torch_default_(self.conv1)
         for parameter in (self.class_embedding, self.positional_embedding, self.proj):
@@ -222,9 +223,9 @@ class ResidualAttentionBlock(nn.Layer):
                  attention_dropout: float = 0.0, drop_path_per: str = "sample", epsilon: float = 1e-5):
         super().__init__()
         self.attn = Attention(width=width, heads=heads, dropout=attention_dropout)
-        self.ln_1 = nn.LayerNorm(width, epsilon=epsilon)
+        self.ln_1 = LayerNorm(width, epsilon=epsilon)
         self.mlp = MLP(width=width)
-        self.ln_2 = nn.LayerNorm(width, epsilon=epsilon)
+        self.ln_2 = LayerNorm(width, epsilon=epsilon)
         self.rate, self.per = drop_path, drop_path_per
 
     def forward(self, x, mask=None, read=None):
