@@ -15,7 +15,7 @@ TEMPLATES = (
     "Video classification of {}", "A video of {}", "The man is {}", "The woman is {}",
 )
 NAME_ONLY = ("{}",)  # X-CLIP's
-BUILT_IN = Path(__file__).parent / "labels"  # lists of published data sets
+BUILT_IN = Path(__file__).parent / "label_lists"  # lists of published data sets
 
 
 def sentences(names: Sequence[str], templates: Sequence[str] = TEMPLATES) -> list[str]:

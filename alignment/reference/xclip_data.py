@@ -15,7 +15,7 @@ from PIL import Image, ImageEnhance
 
 from alignment.reference.actionclip_data import encode
 
-LABELS = Path(__file__).resolve().parents[2] / "datasets" / "labels"
+LABELS = Path(__file__).resolve().parents[2] / "datasets" / "label_lists"
 
 
 def _table(names: list[str]) -> np.ndarray:
