@@ -17,19 +17,19 @@ JITTER = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.2, "hue": 0.1}
 
 
 def train(frames: np.ndarray, size: int, rng, *, jitter: float = 0.8, gray: float = 0.2,
-          per_frame: bool = True) -> np.ndarray:
+          flip_share: float = 0.5, per_frame: bool = True) -> np.ndarray:
     """Augmented clip ``[T, 3, S, S]``.
 
     Args:
         frames: ``[T, H, W, 3]`` uint8.
         size: S.
         rng: the only source of randomness.
-        jitter, gray: probabilities, one draw a clip each.
+        jitter, gray, flip_share: probabilities, one draw a clip each.
         per_frame: colour factors and their order anew for every frame, as upstream; False: once a clip.
     """
     clip = short_side(frames, int(256 / 224 * size))
     clip = multi_scale_crop(clip, size, rng)
-    if rng.random() < 0.5:
+    if rng.random() < flip_share:
         clip = flip(clip)
     if rng.random() < jitter:
         steps = None if per_frame else color_jitter.draw(rng, **JITTER)
