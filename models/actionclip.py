@@ -18,6 +18,7 @@ from paddle import nn
 
 from models.backbones.clip import CLIP, Attention, ResidualAttentionBlock, sizes
 from models.backbones.clip import UPSTREAM_DROPPED as CLIP_DROPPED
+from models.backbones.clip_names import from_hugging_face, is_hugging_face
 from models.layers import LayerNorm
 from models.layers.init import constant_, normal_
 
@@ -209,6 +210,16 @@ class TemporalShift(nn.Layer):
         behind = paddle.concat([nothing, patches[:, :-1, :, fold:2 * fold]], axis=1)
         patches = paddle.concat([ahead, behind, patches[..., 2 * fold:]], axis=-1)
         return paddle.concat([videos[:, :, :1], patches], axis=2).reshape([-1, count, width])
+
+
+def canonical(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Entries of a CLIP or ActionCLIP file in upstream's own names: Hugging Face's ``CLIPModel`` is renamed, a fusion
+    head saved without data parallelism gets its ``module.`` prefix back."""
+    if is_hugging_face(state):
+        return from_hugging_face(state)
+    heads = ("frame_position_embeddings.", "lstm_visual.", "shift.", "transformer.cls_token", "transformer.pos_embed",
+             "transformer.transformer_enc.")
+    return {f"module.{name}" if name.startswith(heads) else name: array for name, array in state.items()}
 
 
 def initialize_linears(network: nn.Layer) -> None:

@@ -87,7 +87,7 @@ class XCLIP(TextTower):
 
         Args:
             frames: ``[B, T, 3, H, W]``, normalized by ImageNet's mean and deviation.
-            text: :meth:`encode_text` of the K class names, ``[K, D]``.
+            text: :meth:`encode_text` of the K class names, ``[K, D]`` or ``[1 or B, K, D]``.
 
         Returns:
             ``[B, K]``: cosines times exp(logit_scale).
@@ -241,9 +241,10 @@ class VideoSpecificPrompt(nn.Layer):
         _initialize_linears(self)
 
     def forward(self, text, patches):
-        """``text [K, D]`` and ``patches [B, n, D]`` -> ``[B, K, D]``; the text itself is contained in the result."""
+        """``text [K, D]`` or ``[1 or B, K, D]``, ``patches [B, n, D]`` -> ``[B, K, D]``; the result contains the text."""
         patches = self.norm(patches)
-        text = text.unsqueeze(0)  # the first layer's text work is done once for all videos
+        if text.ndim == 2:
+            text = text.unsqueeze(0)  # one row: the first layer's text work is done once for all videos
         for layer in self.decoder:
             text = layer(text, patches)
         return self.alpha * text

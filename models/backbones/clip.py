@@ -262,18 +262,13 @@ class Attention(nn.Layer):
         initialize_attention(self)
 
     def forward(self, query, context=None, mask=None):
-        width = query.shape[-1]
+        width, weight, bias = query.shape[-1], self.in_proj_weight, self.in_proj_bias
         if context is None:
-            packed = paddle.matmul(query, self.in_proj_weight, transpose_y=True) + self.in_proj_bias
-            packed = packed.reshape([0, 0, 3, self.heads, self.head_size]).transpose([2, 0, 3, 1, 4])
-            q, k, v = packed[0], packed[1], packed[2]  # N heads L 64
+            parts = (paddle.matmul(query, weight, transpose_y=True) + bias).split(3, axis=-1)
         else:
-            weight, bias = self.in_proj_weight, self.in_proj_bias
-            q = paddle.matmul(query, weight[:width], transpose_y=True) + bias[:width]
-            q = q.reshape([0, 0, self.heads, self.head_size]).transpose([0, 2, 1, 3])
             packed = paddle.matmul(context, weight[width:], transpose_y=True) + bias[width:]
-            packed = packed.reshape([0, 0, 2, self.heads, self.head_size]).transpose([2, 0, 3, 1, 4])
-            k, v = packed[0], packed[1]
+            parts = [paddle.matmul(query, weight[:width], transpose_y=True) + bias[:width], *packed.split(2, axis=-1)]
+        q, k, v = (part.reshape([0, 0, self.heads, self.head_size]).transpose([0, 2, 1, 3]) for part in parts)
         scores = paddle.matmul(q * self.head_size**-0.5, k, transpose_y=True)  # N heads Lq L
         share = F.softmax(scores if mask is None else scores + mask, axis=-1)
         if self.dropout:
