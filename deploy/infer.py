@@ -184,7 +184,7 @@ def save_arrays(path: str, values: dict[str, np.ndarray]) -> None:
 def run(options: argparse.Namespace) -> int:
     """Everything after the arguments; returns the exit status."""
     predictor = open_predictor(options)
-    description = predictor.files.description
+    description = {**predictor.files.description, "folder": str(predictor.files.program.parent)}
     for note in predictor.notes:
         print(f"note: {note}")
     items = read_items(options.input, predictor.inputs, clip_reader(description))
