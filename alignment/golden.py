@@ -64,7 +64,13 @@ def _judge_stage(bundle: Bundle, stage: str, answer: worker.Answer, yardsticks: 
 
 
 def _is_float32(bundle: Bundle, key: str) -> bool:
-    return bundle.values[key].dtype == np.float32
+    """Whether a float32 run made the key. Some bundles note such a run's losses in float64; a network's float64 run
+    has its own stage."""
+    stage = key.split("/", 1)[0]
+    noted = (split_stage(stage)[1] == "float32" and f"{stage}64" in bundle.manifest["stages"]
+             and bundle.manifest["state"])
+    dtype = bundle.values[key].dtype
+    return dtype == np.float32 or (dtype == np.float64 and bool(noted))
 
 
 def load_allowances(manifest: dict) -> list[Allowance]:
@@ -96,7 +102,10 @@ def _judge(bundle: Bundle, key: str, answer: worker.Answer, allowances: list[All
     allowance = compare.find_allowance(key, allowances)
     by_stage = allowance is not None and allowance.stage_scale
     scale = largest[compare.group(key) or "all"] if by_stage else bundle.scale(key)
-    verdict = compare.judge(key, answer.arrays[key], bundle.wanted(key), scale=scale,
+    got, want = answer.arrays[key], bundle.wanted(key)
+    if got.dtype == want.dtype == np.float64 and _is_float32(bundle, key):
+        got, want = got.astype(np.float32), want.astype(np.float32)
+    verdict = compare.judge(key, got, want, scale=scale,
                             yardstick=yardsticks.get(key), allowance=allowance)
     return _judge_summary(verdict, answer.summaries[key], facts["summary"], scale)
 
@@ -124,7 +133,7 @@ def _yardsticks(bundle: Bundle, stages: list[str]) -> dict[str, float]:
             continue
         for key in (f"{stage}/{name_}" for name_ in bundle.keys(stage)):
             twin = f"{name}64/{key.split('/', 1)[1]}"
-            if bundle.values[key].dtype != np.float32:
+            if not _is_float32(bundle, key):
                 continue
             if twin in bundle.values:
                 found[key] = compare.relative_difference(bundle.wanted(key), bundle.wanted(twin), bundle.scale(key))
