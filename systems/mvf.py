@@ -55,12 +55,15 @@ class DataConfig:
     test_crops: int = option(3, "crops of a test clip: 3 or 1 (centre)", choices=(1, 3))
     temporal_jitter: bool = option(False, "move each training frame by less than an interval")
     flip: float = option(0.5, "probability that a training clip is mirrored", low=0.0, high=1.0)
+    min_area: float = option(0.08, "smallest share of the frame that a training crop takes", low=0.01, high=1.0)
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
     num_classes: int = option(101, "classes of the classifier", low=2)
     depth: int = option(50, "layers of the ResNet", choices=(18, 34, 50, 101, 152))
+    base_channels: int = option(64, "width of the first stage; published networks have 64", low=8)
+    num_stages: int = option(4, "residual stages; published networks have 4", low=1, high=4)
     alpha: float = option(0.125, "share of the channels that is fused", low=0.0, high=1.0)
     mvf_freq: list[int] = option([0, 0, 1, 1], "which of the four stages are fused", choices=(0, 1))
     mode: str = option("THW", "views that are summed", choices=("THW", "TH", "T"))
@@ -129,13 +132,15 @@ class MVF:
         self.recipe = ClipRecipe(
             name=data.recipe, clip_len=data.clip_len, interval=data.interval, short_side=data.short_side,
             train_size=data.train_size, test_size=data.test_size, test_clips=data.test_clips,
-            test_crops=data.test_crops, temporal_jitter=data.temporal_jitter, flip=data.flip)
+            test_crops=data.test_crops, temporal_jitter=data.temporal_jitter, flip=data.flip,
+            min_area=data.min_area)
 
     def network(self) -> MVFNet:
         options = self.config.network
         width = options.stem_width
         backbone = {
-            "style": options.style, "frozen_stages": options.frozen_stages, "norm_eval": options.norm_eval,
+            "base_channels": options.base_channels, "num_stages": options.num_stages,
+            "out_stages": (options.num_stages - 1,), "style": options.style, "frozen_stages": options.frozen_stages, "norm_eval": options.norm_eval,
             "norm_frozen": options.norm_frozen, "partial_norm": options.partial_norm,
             "average_down": options.avg_down, "stem_widths": (width, width, 2 * width) if options.deep_stem else None,
             "average_stride": ("before" if options.avd_first else "after") if options.avd else None}
@@ -183,8 +188,8 @@ class MVF:
     def dataset(self, split: str) -> ClipDataset:
         data = self.config.data
         name = (data.train_list if split == "train" else data.val_list).format(split=data.split)
-        videos = read_video_list(Path(data.root) / name, Path(data.root) / data.frames_folder,
-                                 layout=data.layout, template=data.template)
+        videos = read_video_list(Path(data.root) / name, Path(data.root) / data.frames_folder, layout=data.layout,
+                                 template=data.template, classes=self.config.network.num_classes)
         return ClipDataset(videos, self.recipe, split)
 
     def loader(self, split: str) -> Loader:
