@@ -136,6 +136,28 @@ def test_exit_status_and_dump(bundle, tmp_path, capsys):
     assert "forward64/layer2" in printed
 
 
+def test_losses_noted_in_float64_by_a_float32_run_are_judged_as_float32(madeup, tmp_path):
+    """Also where the bundle has no float64 stage; a rate in the same stage keeps float64's rule."""
+    def change(side, dtype, stage, arrays):
+        if dtype == "float32" and "losses" in arrays:
+            noise = 2e-7 * (1 + len(madeup.asked) % 3) * (-1) ** len(madeup.asked)
+            arrays["losses"] = arrays["losses"].astype("float64") * (1 + noise)
+        return arrays
+    madeup.change = change
+    folder = record(madeup.manifest(), tmp_path / "tiny", ["train"])
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["stages"]["train64"]
+    manifest["arrays"] = {key: facts for key, facts in manifest["arrays"].items() if key.startswith("train/")}
+    with np.load(folder / "values.npz") as file:
+        values = {key: file[key] for key in manifest["arrays"]}
+    assert values["train/losses"].dtype == np.float64
+    np.savez(folder / "values.npz", **values)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert failed(folder) == []
+    spoil(folder, "train/rates", lambda array: array * (1 + 1e-8))
+    assert failed(folder) == [("train/rates", "values")]
+
+
 @pytest.mark.parametrize("arguments", [
     ["nowhere"], ["BUNDLE", "--only", "nothing"], ["BUNDLE", "BUNDLE", "--dump", "x"], []])
 def test_unusable_arguments(bundle, arguments, capsys):
