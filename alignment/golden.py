@@ -67,7 +67,8 @@ def _is_float32(bundle: Bundle, key: str) -> bool:
     """Whether a float32 run made the key. Some bundles note such a run's losses in float64; a network's float64 run
     has its own stage."""
     stage = key.split("/", 1)[0]
-    noted = split_stage(stage)[1] == "float32" and f"{stage}64" in bundle.manifest["stages"] and bundle.manifest["state"]
+    noted = (split_stage(stage)[1] == "float32" and f"{stage}64" in bundle.manifest["stages"]
+             and bundle.manifest["state"])
     dtype = bundle.values[key].dtype
     return dtype == np.float32 or (dtype == np.float64 and bool(noted))
 

@@ -43,7 +43,8 @@ def test_frozen_parts_equal_torch(options, trained, in_eval):
     network, twin = ResNet(depth=18, **options), Twin(depth=18, **options)
     network.train()
     twin.train()
-    ours = {name: not p.stop_gradient for name, p in network.named_parameters() if not name.endswith(("_mean", "_variance"))}
+    ours = {name: not p.stop_gradient for name, p in network.named_parameters()
+            if not name.endswith(("_mean", "_variance"))}
     assert ours == {name: p.requires_grad for name, p in twin.named_parameters()}
     assert ours[trained]
     assert not dict(network.named_sublayers())[in_eval].training
