@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-if not __package__:  # started as a file: imports begin at the repository, not in deploy/, whose onnx.py hides another
+if __name__ == "__main__" and not __package__:  # a file, not a module: imports begin at the repository, for
+    # deploy/ has an onnx.py that would hide the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from deploy.benchmark_report import open_logger, shape_text

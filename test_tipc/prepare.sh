@@ -15,7 +15,7 @@ use_own_environment
 model=$(func_parser_value "$(line 2)")
 python=$(func_parser_value "$(line 3)")
 
-make_data() { # layout
+make_data() { # layout: FOLDER and, with three of its clips for inference, FOLDER_infer
     $python test_tipc/lite_data.py "$1" "test_tipc/data/$1" --seed 0 || fail "the miniature of $1 could not be made"
 }
 

@@ -80,7 +80,7 @@ class System:
         return Loader(self.config, False)
 
     def optimizer(self, network, steps_per_epoch):
-        total = self.config.train.epochs * steps_per_epoch
+        total = self.config.train.epochs * (steps_per_epoch // self.config.train.accumulate)
         return Optimizer([Group("all", network.named_parameters(), cosine(0.1, total), 1e-3)], kind="sgd",
                          momentum=0.9, nesterov=True, clip=GlobalNorm(1.0))
 
