@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,8 +34,10 @@ def sentences(names: Sequence[str], templates: Sequence[str] = TEMPLATES) -> lis
 def read_labels(path: str | Path) -> list[str]:
     """Class names of a file; the order of the rows is the class index.
 
-    A ``.csv`` has a header with a column ``name`` (upstream's ``id,name``; ids are not read). Any other file holds a
-    name a line. ``kinetics_400 kinetics_600 ucf_101 hmdb_51`` name the lists that come with the project.
+    A ``.csv`` has a header with a column ``name`` (upstream's ``id,name``; ids are not read). A ``.json`` is a list of
+    names, or an object ``index: name`` or ``name: index`` with indices from 0. Any other file holds a name a line, or
+    ``number name`` with numbers from 1 (UCF-101's ``classInd.txt``). ``kinetics_400 kinetics_600
+    ucf_101 hmdb_51`` name the lists that come with the project.
 
     Raises:
         FileNotFoundError, ValueError: naming file and line.
@@ -49,8 +52,7 @@ def read_labels(path: str | Path) -> list[str]:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text: {error}") from error
-    names = _csv_names(text, path) if path.suffix == ".csv" else [line.strip() for line in text.splitlines()
-                                                                  if line.strip()]
+    names = {".csv": _csv_names, ".json": _json_names}.get(path.suffix.lower(), _text_names)(text, path)
     if not names:
         raise ValueError(f"{path} holds no class names")
     return names
@@ -70,6 +72,28 @@ def _csv_names(text: str, path: Path) -> list[str]:
             raise ValueError(f"{path}:{number}: no class name in column {column + 1}: {','.join(row)}")
         names.append(row[column].strip())
     return names
+
+
+def _json_names(text: str, path: Path) -> list[str]:
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}:{error.lineno}: this is no JSON: {error.msg}") from error
+    if isinstance(data, dict):
+        pairs = [(key, value) if isinstance(value, str) else (value, key) for key, value in data.items()]
+        numbers = {str(number): name for number, name in pairs}
+        data = [numbers.get(str(index)) for index in range(len(pairs))]
+    if not isinstance(data, list) or not all(isinstance(name, str) and name for name in data):
+        raise ValueError(f"{path}: expected a list of class names, or an object of names and their indices, which "
+                         "count from 0 without a gap")
+    return data
+
+
+def _text_names(text: str, path: Path) -> list[str]:
+    names = [line.strip() for line in text.splitlines() if line.strip()]
+    words = [name.split(maxsplit=1) for name in names]
+    numbered = bool(words) and all(len(pair) == 2 and pair[0] == str(number) for number, pair in enumerate(words, 1))
+    return [name for _, name in words] if numbered else names
 
 
 def typed_labels(text: str) -> list[str]:

@@ -1,7 +1,7 @@
 """Reading weight files without executing anything in them.
 
 ``.pdparams``, ``.pdopt``: a restricted unpickler that knows arrays and plain containers.
-``.pth``, ``.pt``, ``.pyth``, ``.tar``: zip archives by ``models/torch_archive.py``; PyTorch is needed for its older
+``.pth``, ``.pt``, ``.pyth``, ``.tar``: zip archives by ``models/conversion/torch_archive.py``; PyTorch is needed for its older
 format only, which ``torch.load(weights_only=True)`` reads.
 """
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from models import torch_archive
+from models.conversion import torch_archive
 
 TORCH_SUFFIXES = (".pth", ".pt", ".pyth", ".tar", ".bin")
 PADDLE_SUFFIXES = (".pdparams", ".pdopt", ".pkl")

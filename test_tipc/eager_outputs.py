@@ -31,8 +31,11 @@ def main() -> None:
     command = parse("eager_outputs.py", "Outputs of the eager network.", extra=add_options)
     options = command.options
     with one_line_errors():
+        weights = options.model_path or command.config.pretrained
+        if weights is None:
+            raise ValueError("name the weights: --pretrained FILE")
         network = command.system.network()
-        command.system.initial_weights(network, options.model_path or command.config.pretrained)
+        command.system.load_weights(network, weights)
         graphs = command.system.inference_graphs(network)
         if options.graph is None and len(graphs) > 1:
             raise ValueError(f"the system has the graphs {', '.join(graphs)}; choose one by --graph")

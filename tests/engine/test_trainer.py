@@ -1,4 +1,6 @@
+import itertools
 import json
+import os
 import random
 import re
 import signal
@@ -91,7 +93,7 @@ def test_resume_after_real_kills_is_bit_equal(tiny, tmp_path, start_tiny):
     kills = 0
     for _ in range(2):
         resume = ["resume=latest"] if (output / "latest").exists() else []
-        process = start_tiny(output, *options, *resume, "pause=0.01")
+        process = start_tiny(output, *options, *resume, "pause=0.01", "train.workers=1")
         for line in process.stdout:
             if "iter:" in line:
                 break
@@ -107,18 +109,19 @@ def test_resume_after_real_kills_is_bit_equal(tiny, tmp_path, start_tiny):
     assert_equal_runs(tmp_path / "whole", output)
 
 
-def test_sigterm_saves_and_ends_cleanly(tiny, tmp_path, start_tiny):
+def test_ctrl_c_saves_and_ends_cleanly(tiny, tmp_path, start_tiny):
+    """As a terminal sends it: to the processes that read the data, too."""
     options = ("train.epochs=4", "train.log_iters=2")
-    process = start_tiny(tmp_path / "stopped", *options, "pause=0.05")
+    process = start_tiny(tmp_path / "stopped", *options, "pause=0.05", "train.workers=2")
     for line in process.stdout:
         if "iter: [4/8]" in line:
             break
-    process.send_signal(signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGINT)
     text, _ = process.communicate(timeout=60)
     assert process.returncode == 0, text
     assert "Traceback" not in text
-    assert f"stopped by SIGTERM in epoch 1; continue with --resume {tmp_path}/stopped/latest" in text
-    assert json.loads(text.splitlines()[-1])["interrupted"] == "SIGTERM"
+    assert f"stopped by SIGINT in epoch 1; continue with --resume {tmp_path}/stopped/latest" in text
+    assert json.loads(text.splitlines()[-1])["interrupted"] == "SIGINT"
     assert 4 <= read_state(tmp_path / "stopped").step < 8
 
     tiny.run(tiny.configure(tmp_path / "stopped", *options, "resume=latest"))
@@ -126,20 +129,20 @@ def test_sigterm_saves_and_ends_cleanly(tiny, tmp_path, start_tiny):
     assert_equal_runs(tmp_path / "whole", tmp_path / "stopped")
 
 
-def test_ctrl_c_waits_for_the_end_of_the_update(tiny, tmp_path):
-    """Pressed in step 5 of 8 with three steps an update: stops after the sixth, in the middle of a log window."""
-    class Impatient(tiny.System):
+def test_sigterm_waits_for_the_end_of_the_update(tiny, tmp_path):
+    """Sent in step 5 of 8 with three steps an update: stops after the sixth, in the middle of a log window."""
+    class Stopped(tiny.System):
         steps = 0
 
         def training_step(self, network, batch):
             self.steps += network.training
             if self.steps == 5:
-                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(signal.SIGTERM)
             return super().training_step(network, batch)
 
     options = ("train.accumulate=3", "train.log_iters=4")
-    summary = tiny.run(tiny.configure(tmp_path / "stopped", *options), Impatient)
-    assert summary.interrupted == "SIGINT" and summary.updates == 2
+    summary = tiny.run(tiny.configure(tmp_path / "stopped", *options), Stopped)
+    assert summary.interrupted == "SIGTERM" and summary.updates == 2
     assert read_state(tmp_path / "stopped").step == 6
     tiny.run(tiny.configure(tmp_path / "stopped", *options, "resume=latest"))
     tiny.run(tiny.configure(tmp_path / "whole", *options))
@@ -287,7 +290,8 @@ def test_a_loader_that_ends_early_is_reported(tiny, tmp_path):
     class Short(tiny.System):
         def loader(self, split):
             loader = super().loader(split)
-            loader.epoch = lambda epoch, start=0: iter([tiny.Loader.batch(loader, 0, np.arange(4))] * 3)
+            whole = loader.epoch
+            loader.epoch = lambda epoch, start=0: itertools.islice(whole(epoch, start), 3)
             return loader
 
     with pytest.raises(RuntimeError, match="ended after 3 of 8 batches"):
@@ -299,40 +303,29 @@ def launched(tmp_path):
 
 
 def test_two_processes_equal_one_with_the_same_global_batch(tiny, tmp_path, start_tiny):
-    """Also after they were stopped by the launcher and continued."""
-    options = ("dropout=0.0", "batch_norm=false", "dtype=float64", "samples=36", "train.log_iters=2")
-    process = start_tiny(tmp_path / "two", *options, "train.batch_size=3", "pause=0.3", launcher=launched(tmp_path))
-    for line in process.stdout:
-        if "iter: [2/6]" in line:
-            break
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=120)
-    log = tmp_path / "log" / "workerlog.0"
-    for _ in range(100):  # the launcher does not wait for its workers
-        if "continue with --resume" in log.read_text():
-            break
-        time.sleep(0.1)
-    assert 0 < read_state(tmp_path / "two").updates < 18 and len(read_state(tmp_path / "two").random) == 2
-
-    process = start_tiny(tmp_path / "two", *options, "train.batch_size=3", "resume=latest", launcher=launched(tmp_path))
-    text, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, text + (tmp_path / "log" / "workerlog.1").read_text()
-    tiny.run(tiny.configure(tmp_path / "one", *options, "train.batch_size=6"))
-    two, one = history(tmp_path / "two"), history(tmp_path / "one")
-    assert len(two) == len(one) == 9
-    for ours, wanted in zip(two, one, strict=True):
-        assert ours["losses"]["loss"] == pytest.approx(wanted["losses"]["loss"], rel=1e-12)
-    left, right = final_weights(tmp_path / "two"), final_weights(tmp_path / "one")
-    for name in right:
-        np.testing.assert_allclose(left[name], right[name], rtol=1e-11)
-    assert read_state(tmp_path / "two").updates == 18
-
-
-def test_a_non_finite_loss_stops_all_processes(tmp_path, start_tiny):
-    process = start_tiny(tmp_path / "out", "nan_at=0", "samples=32", launcher=launched(tmp_path))
+    """Also after a nan in the last batch of the first epoch stopped both, and the run was continued without it."""
+    options = ("dropout=0.0", "batch_norm=false", "dtype=float64", "samples=36")
+    one = tiny.configure(tmp_path / "one", *options, "train.batch_size=6")
+    poisoned = tiny.System(one).loader("train").batches(0)[-1][1]
+    process = start_tiny(tmp_path / "two", *options, "train.batch_size=3", "train.save_steps=1", f"nan_at={poisoned}",
+                         launcher=launched(tmp_path))
     process.communicate(timeout=120)
     assert process.returncode != 0
     for rank in range(2):
         text = (tmp_path / "log" / f"workerlog.{rank}").read_text()
         names = re.search("Files of this batch: (.*)", text).group(1)
-        assert "NonFiniteLoss" in text and "sample_0.avi" in names and names.count("sample_") == 8
+        assert "NonFiniteLoss" in text and f"sample_{poisoned}.avi" in names and names.count("sample_") == 6
+    assert read_state(tmp_path / "two").step == 5 and len(read_state(tmp_path / "two").random) == 2
+
+    process = start_tiny(tmp_path / "two", *options, "train.batch_size=3", "resume=latest", launcher=launched(tmp_path))
+    text, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, text + (tmp_path / "log" / "workerlog.1").read_text()
+    tiny.run(one)
+    ours, wanted = history(tmp_path / "two"), history(tmp_path / "one")
+    assert len(ours) == len(wanted) == 18
+    for left, right in zip(ours, wanted, strict=True):
+        assert left["losses"]["loss"] == pytest.approx(right["losses"]["loss"], rel=1e-12)
+    left, right = final_weights(tmp_path / "two"), final_weights(tmp_path / "one")
+    for name in right:
+        np.testing.assert_allclose(left[name], right[name], rtol=1e-11)
+    assert read_state(tmp_path / "two").updates == 18

@@ -123,15 +123,23 @@ def test_clips_for_inference(tmp_path):
     assert copied == ["0_a/img_1.jpg", "0_a/img_2.jpg", "1_b/img_1.jpg", "2_two.avi"]
     with pytest.raises(ValueError, match="holds 4 clips, 5 are needed"):
         lite_data.copy_clips(tmp_path / "x", 5)
+    (tmp_path / "x" / "a_train_split_1.txt").write_text("".join(f"{number}\n" for number in range(10)))
+    (tmp_path / "x" / "labels.txt").write_text("1\n2\n3\n4\n")
+    lite_data.cut_lists(tmp_path / "x", 4)
+    assert (tmp_path / "x" / "a_train_split_1.txt").read_text() == "0\n3\n6\n9\n"
+    assert (tmp_path / "x" / "labels.txt").read_text() == "1\n2\n3\n4\n"
 
 
 def test_prepare(tipc):
     done = tipc.run("prepare.sh", tipc.config(), "lite_train_lite_infer")
     assert done.status == 0
     assert done.calls == ["test_tipc/lite_data.py ucf101 test_tipc/data/ucf101 --seed 0"]
+    lines = {"line37": "infer_model:config.txt", "line48": "--input:test_tipc/data/x"}
+    assert len(tipc.run("prepare.sh", tipc.config(**lines), "whole_infer").calls) == 1
     for lines, mode, message in (
             ({}, "whole_train_whole_infer", "put it at test_tipc/data/ucf101 (line 13"),
             ({"line37": "infer_model:none.pdparams"}, "whole_infer", "needs the weights 'none.pdparams'"),
+            ({"line37": "infer_model:config.txt", "line48": "--input:none"}, "whole_infer", "reads clips from 'none'"),
             ({"line2": "model_name:other"}, "lite_train_lite_infer", "no data is known for model 'other'"),
             ({}, "some_mode", "unknown mode some_mode")):
         done = tipc.run("prepare.sh", tipc.config(**lines), mode)

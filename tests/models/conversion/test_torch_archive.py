@@ -5,7 +5,8 @@ import os
 import numpy as np
 import pytest
 
-from models import torch_archive, weights
+from models import weights
+from models.conversion import torch_archive
 
 torch = pytest.importorskip("torch")
 
