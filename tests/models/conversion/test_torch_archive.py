@@ -46,8 +46,8 @@ class Harmful:
 
 
 def test_unknown_objects_stay_inert(tmp_path):
-    torch.save({"model": {"w": torch.ones(2), "v": torch.zeros(1)}, "config": Config(a=1), "more": argparse.Namespace(b=2),
-                "bad": Harmful()}, tmp_path / "k400.pth")
+    torch.save({"model": {"w": torch.ones(2), "v": torch.zeros(1)}, "config": Config(a=1),
+                "more": argparse.Namespace(b=2), "bad": Harmful()}, tmp_path / "k400.pth")
     found = weights.read(tmp_path / "k400.pth")
     assert sorted(found) == ["v", "w"]
     assert not os.path.exists("/tmp/paddletwin_was_here")
