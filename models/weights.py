@@ -1,8 +1,8 @@
 """Reading weight files without executing anything in them.
 
 ``.pdparams``, ``.pdopt``: a restricted unpickler that knows arrays and plain containers.
-``.pth``, ``.pt``, ``.pyth``, ``.tar``: zip archives by ``models/conversion/torch_archive.py``; PyTorch is needed for its older
-format only, which ``torch.load(weights_only=True)`` reads.
+``.pth``, ``.pt``, ``.pyth``, ``.tar``: zip archives by ``models/conversion/torch_archive.py``, without PyTorch; only
+its older format needs it (``torch.load(weights_only=True)``).
 """
 from __future__ import annotations
 

@@ -107,7 +107,8 @@ def test_published_files_convert_and_another_length_is_refused(system, network):
     conversion.load(network, system.convert(half, network))
     if system.config.system == "xclip":
         conversion.load(network, system.convert(to_hugging_face(state, video=True), network))
-        longer = type(system)(dataclasses.replace(system.config, data=dataclasses.replace(system.config.data, frames=8)))
+        data = dataclasses.replace(system.config.data, frames=8)
+        longer = type(system)(dataclasses.replace(system.config, data=data))
         with pytest.raises(ValueError, match=r"clips of 4 frames, this run has data\.frames=8"):
             longer.convert(state)
 
