@@ -122,8 +122,8 @@ def main(system: str, about: str) -> None:
         video = {name: time["video, torch, eager"] / time[name] for name in time if "exported" in name}
         sections += [*table(timings, "video, torch, eager", clock), "",
                      f"- {clock}: cut to the longest sentence, the text tower is {text:.1f} times as fast",
-                     *(f"- {clock}: {name.removeprefix('video, ')}, the video graph is {ratio:.2f} times as fast as the "
-                       "torch twin in eager mode" for name, ratio in video.items()), ""]
+                     *(f"- {clock}: {name.removeprefix('video, ')}, the video graph is {ratio:.2f} times as fast as "
+                       "the torch twin in eager mode" for name, ratio in video.items()), ""]
     write(options.report, f"{system}_{options.arch.replace('/', '')}_threads_{options.threads}".lower(),
           f"{system}, forward", sections, {name: asdict(timing) for name, timing in timings.items()})
     print("\n".join(sections))
