@@ -257,7 +257,7 @@ class ActionCLIPSystem:
     # ---- evaluation and prediction
 
     def evaluate(self, network: ActionCLIP, loader: Loader, progress) -> dict[str, float]:
-        text = self.label_features.of(network.clip, self._ids)
+        text = self.label_features.of(network.clip, self._ids, keep=self.config.network.fix_text)
         scores, labels = [], []
         for batch in progress(loader.epoch(0), "evaluate", len(loader)):
             scores.append(self.probabilities(network, batch["frames"], text, len(self.templates)))

@@ -261,7 +261,8 @@ class XCLIPSystem:
     # ---- evaluation and prediction
 
     def evaluate(self, network: XCLIP, loader: Loader, progress) -> dict[str, float]:
-        text = paddle.to_tensor(self.label_features.of(network, self._ids(self.labels)))
+        features = self.label_features.of(network, self._ids(self.labels), keep=self.config.network.fix_text)
+        text = paddle.to_tensor(features)
         scores, labels = [], []
         for batch in progress(loader.epoch(0), "evaluate", len(loader)):
             scores.append(self.scores(network, batch["frames"], text))
