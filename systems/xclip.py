@@ -318,12 +318,12 @@ class XCLIPSystem:
     # ---- export
 
     def inference_graphs(self, network: XCLIP) -> dict[str, Graph]:
-        """``inference``: clips and label features to logits and features; ``text``: token ids to label features."""
+        """``inference``: clips and label features to logits; ``text``: token ids to label features."""
         data, width = self.config.data, self.sizes["embed_dim"]
         frames = InputSpec([-1, data.frames, 3, data.size, data.size], "float32", "frames")
         text = InputSpec([-1, -1, width], "float32", "text")
         ids = InputSpec([-1, -1], "int64", "ids")
-        return {"inference": Graph(ScoreGraph(network), [frames, text], ["logits", "features"]),
+        return {"inference": Graph(ScoreGraph(network), [frames, text], ["logits"]),
                 "text": Graph(shared.TextGraph(network), [ids], ["features"])}
 
     def description(self) -> dict[str, Any]:
@@ -344,7 +344,7 @@ class XCLIPSystem:
 
 
 class ScoreGraph(nn.Layer):
-    """For export: ``frames [B, T, 3, S, S]``, ``text [1 or B, K, D]`` -> ``logits [B, K]``, ``features [B, D]``."""
+    """For export: ``frames [B, T, 3, S, S]``, ``text [1 or B, K, D]`` -> ``logits [B, K]``."""
 
     def __init__(self, network: XCLIP):
         super().__init__()
@@ -352,7 +352,7 @@ class ScoreGraph(nn.Layer):
 
     def forward(self, frames, text):
         video, patches = self.network.encode_video(frames)
-        return self.network.similarity(video, text + self.network.prompts_generator(text, patches)), video
+        return self.network.similarity(video, text + self.network.prompts_generator(text, patches))
 
 
 def _is_ours(state: dict[str, np.ndarray], network: XCLIP) -> bool:
