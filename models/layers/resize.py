@@ -38,9 +38,12 @@ def resize(x, size: Sequence[int] | None = None, *, scale_factor: float | None =
         ratio = 1.0 / scale_factor if rounded else None
     else:
         ratio = None
-    if x.dtype == paddle.float64:
-        rows = paddle.to_tensor(interpolation_matrix(height, size[0], mode, align_corners, ratio))
-        columns = paddle.to_tensor(interpolation_matrix(width, size[1], mode, align_corners, ratio))
+    # The kernel also takes the first pixel, not the centre, where a side shrinks to one.
+    shrinks_to_one = not align_corners and mode != "nearest" and any(
+        new == 1 and old != 1 for new, old in zip(size, (height, width), strict=True))
+    if x.dtype == paddle.float64 or shrinks_to_one:
+        rows = paddle.to_tensor(interpolation_matrix(height, size[0], mode, align_corners, ratio), x.dtype)
+        columns = paddle.to_tensor(interpolation_matrix(width, size[1], mode, align_corners, ratio), x.dtype)
         return paddle.matmul(paddle.matmul(rows, x), columns, transpose_y=True)
     if ratio is not None:
         return F.interpolate(x, scale_factor=scale_factor, mode=mode, align_corners=align_corners)
