@@ -10,7 +10,6 @@ import random
 import numpy as np
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-SCHEDULE_STEPS = (0, 1, 2, 500, 999, 1000, 1001, 1002, 20000, 39999)
 
 
 def transform(bgr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

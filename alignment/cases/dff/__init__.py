@@ -6,6 +6,7 @@ import numpy as np
 LEAD = ("PSPNet on key frames, FlowNetS between frames, the score map warped along: the article's network with the "
         "slim flow network, stock mmsegmentation PSPNet with the full FlowNetS, each part alone, and the "
         "Cityscapes data path.")
+SCHEDULE_STEPS = (0, 1, 2, 500, 999, 1000, 1001, 1002, 20000, 39999)
 
 
 def options(config: dict) -> dict:

@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from alignment.cases.dff import fixed_metric_maps, options
+from alignment.cases.dff import SCHEDULE_STEPS, fixed_metric_maps, options
 from alignment.reference import dff as reference
 from alignment.reference import dff_data
 
@@ -248,4 +248,4 @@ def _sampling(run):
 
 
 def _schedule(run):
-    return {"lr": np.array([dff_data.rate(step) for step in dff_data.SCHEDULE_STEPS])}
+    return {"lr": np.array([dff_data.rate(step) for step in SCHEDULE_STEPS])}

@@ -1,0 +1,2 @@
+def frame_numbers(line, distance):
+    f=int(line.rsplit("_",1)[1]); return f-distance, f
