@@ -1,7 +1,6 @@
 """Losses of semantic segmentation."""
 from __future__ import annotations
 
-import paddle
 import paddle.nn.functional as F
 
 IGNORED = 255
@@ -29,7 +28,7 @@ def cross_entropy(logits, labels, *, ignore: int = IGNORED, average: str = "vali
 
 
 def pixel_accuracy(logits, labels, *, ignore: int = IGNORED):
-    """Percentage (0-100, 0-d tensor) of pixels not ignored whose highest class is right; mmsegmentation's ``acc_seg``."""
+    """Percentage (0-100, float32) of pixels not ignored whose highest class is right; mmsegmentation's ``acc_seg``."""
     valid = labels != ignore
-    right = ((logits.argmax(1) == labels) & valid).astype(logits.dtype).sum()
-    return (right + _EPSILON) * 100.0 / (valid.astype(logits.dtype).sum() + paddle.to_tensor(_EPSILON, logits.dtype))
+    right = ((logits.argmax(1) == labels) & valid).astype("float32").sum() + _EPSILON
+    return right * (100.0 / (valid.sum().item() + _EPSILON))

@@ -1,4 +1,4 @@
-"""Learning rates of the two trainings of Deep Feature Flow, by update index (0-based)."""
+"""The learning rate of the article's training of Deep Feature Flow, by update index (0-based)."""
 from __future__ import annotations
 
 
@@ -11,9 +11,3 @@ def article_rate(step: int, rate: float, warmup_rate: float, warmup_steps: int, 
     if compatible:
         return warmup_rate if 1 <= step <= warmup_steps else rate
     return warmup_rate if step < warmup_steps else rate
-
-
-def polynomial_rate(step: int, rate: float, steps: int, power: float = 0.9, minimum: float = 1e-4) -> float:
-    """mmsegmentation's ``poly``: from ``rate`` down to ``minimum`` over ``steps`` updates."""
-    left = max(0.0, 1.0 - step / steps) ** power
-    return (rate - minimum) * left + minimum

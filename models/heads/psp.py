@@ -17,6 +17,7 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from models.layers import BatchNorm2D, resize
+from models.layers.pool import AdaptiveAveragePool
 from models.layers.warp import sizes
 
 
@@ -51,7 +52,7 @@ class PSPHead(nn.Layer):
         self.conv_seg = nn.Conv2D(width, num_classes, 1)
         self.dropout = nn.Dropout2D(dropout)
         self.psp_modules = nn.LayerList([
-            nn.Sequential(nn.AdaptiveAvgPool2D(scale), ConvModule(in_channels, width, 1)) for scale in scales])
+            nn.Sequential(AdaptiveAveragePool(scale), ConvModule(in_channels, width, 1)) for scale in scales])
         self.bottleneck = ConvModule(in_channels + len(self.scales) * width, width, 3)
 
     def forward(self, x):
@@ -99,8 +100,9 @@ def pyramid_convolution(pooled: Sequence, weight, height, width):
         ``[N, O, height, width]``.
     """
     out, spread_rows, row_weights = weight.shape[0], [], []
-    for part, taps in zip(pooled, paddle.split(weight, len(pooled), axis=1), strict=True):
-        channels, side = part.shape[1], part.shape[2]
+    slices = paddle.split(weight, len(pooled), axis=1)
+    for index, part in enumerate(pooled):  # not zip: tracing a static graph does not know its ``strict``
+        taps, channels, side = slices[index], part.shape[1], part.shape[2]
         kernels = taps.transpose([2, 3, 0, 1]).reshape([9 * out, channels, 1, 1])
         products = F.conv2d(part, kernels).reshape([-1, 3, 3, out, side, side])  # N ty tx O j i
         products = products.transpose([0, 3, 1, 4, 2, 5]).reshape([-1, out, 3 * side, 3 * side])  # N O ty·j tx·i

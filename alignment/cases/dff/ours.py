@@ -9,6 +9,8 @@ from alignment import streams
 from alignment.cases.dff import SCHEDULE_STEPS, fixed_metric_maps, options
 from datasets import cityscapes_transforms as transforms
 from datasets.cityscapes import frame_numbers
+from engine.optimization import Group, Optimizer
+from engine.schedules import constant
 from losses.flow import SCALE_WEIGHTS, endpoint_error, multiscale_endpoint_error
 from losses.segmentation import cross_entropy, pixel_accuracy
 from metrics.segmentation import ConfusionMatrix
@@ -105,7 +107,7 @@ def _trained(run, network) -> dict[str, np.ndarray]:
     return {f"param:{name}": value for name, value in to_upstream(kept, network, _names(run)).items()}
 
 
-def _descend(run, network, optimizer, loss_of) -> dict[str, np.ndarray]:
+def _train(run, network, optimizer, loss_of) -> dict[str, np.ndarray]:
     losses = []
     for _ in range(TRAIN_STEPS):
         loss = loss_of()
@@ -118,7 +120,8 @@ def _descend(run, network, optimizer, loss_of) -> dict[str, np.ndarray]:
 
 def _sgd(run, parameters):
     given = run.stage["optimizer"]
-    return paddle.optimizer.Momentum(given["lr"], given["momentum"], parameters, weight_decay=given["weight_decay"])
+    return Optimizer([Group("all", parameters, constant(given["lr"]), given["weight_decay"])], kind="sgd",
+                     momentum=given["momentum"], nesterov=given.get("nesterov", False))
 
 
 # ------------------------------------------------------------------ dff
@@ -163,7 +166,7 @@ def _dff_evaluate(run):
 def _dff_train(run):
     network = _dff(run)
     network.set_train()
-    return _descend(run, network, _sgd(run, network.trained_parameters()), lambda: _dff_total(network, run))
+    return _train(run, network, _sgd(run, network.trained_parameters()), lambda: _dff_total(network, run))
 
 
 # ------------------------------------------------------------------ pspnet
@@ -183,7 +186,7 @@ def _psp_terms(network, run) -> dict:
     scores, auxiliary = network(tools.tensors(run.inputs, "image")[0])
     logits = resize(scores, size)
     terms = {"logits": scores, "decode": cross_entropy(logits, labels, average="all"),
-             "decode_acc": pixel_accuracy(logits, labels)}
+             "decode_acc": pixel_accuracy(logits, labels).astype(scores.dtype)}
     terms["total"] = terms["decode"]
     if auxiliary is not None:
         terms["aux"] = 0.4 * cross_entropy(resize(auxiliary, size), labels, average="all")
@@ -216,7 +219,7 @@ def _psp_bn_train(run):
 def _psp_train(run):
     network = _pspnet(run)
     trained = [parameter for parameter in network.parameters() if not parameter.stop_gradient]
-    return _descend(run, network, _sgd(run, trained), lambda: _psp_terms(network, run)["total"])
+    return _train(run, network, _sgd(run, trained), lambda: _psp_terms(network, run)["total"])
 
 
 # ------------------------------------------------------------------ flownets
@@ -262,11 +265,10 @@ def _flow_train(run):
     network, given = _flownets(run), run.stage["optimizer"]
     network.train()
     decay = {group["params"].split()[-1]: group["weight_decay"] for group in given["groups"]}
-    groups = [{"params": [p for name, p in network.named_parameters() if name.endswith(kind) and not p.stop_gradient],
-               "weight_decay": paddle.regularizer.L2Decay(value)} for kind, value in decay.items()]
-    optimizer = paddle.optimizer.Adam(given["lr"], *given["betas"], given["eps"],
-                                      [group for group in groups if group["params"]])
-    return _descend(run, network, optimizer, lambda: _multiscale(network, run)[0])
+    groups = [Group(kind, [(name, p) for name, p in network.named_parameters() if name.endswith(kind)],
+                    constant(given["lr"]), value) for kind, value in decay.items()]
+    optimizer = Optimizer(groups, kind="adam", betas=tuple(given["betas"]), eps=given["eps"])
+    return _train(run, network, optimizer, lambda: _multiscale(network, run)[0])
 
 
 # ------------------------------------------------------------------ warp, metric, data
