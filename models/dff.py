@@ -26,8 +26,8 @@ from paddle import nn
 from models.backbones.flownet_s import FLOW_UNIT, FULL, SLIM, FlowNetS
 from models.backbones.resnet import ResNet
 from models.heads.psp import FCNHead, PSPHead
-from models.layers import resize
 from models.layers.init import constant_, kaiming_normal_, normal_
+from models.layers.upsample import upsample
 from models.layers.warp import warp
 
 STEMS = {"csail": (64, 64, 128), "mmseg_v1c": (32, 32, 64)}
@@ -88,7 +88,7 @@ class DFF(nn.Layer):
         """``[N, 3, H, W]`` -> scores ``[N, classes, H/4, W/4]``. The trunk gets no gradient, the classifier does."""
         with paddle.no_grad():
             feature = self.net_feat.feature(image)
-        return resize(self.net_feat.decode_head.classify(feature), scale_factor=2)
+        return upsample(self.net_feat.decode_head.classify(feature), 2)
 
     def key_half(self, key):
         """What of the flow network depends on the key image alone: ``[N, 3, H, W]`` -> ``[N, c1, H/2, W/2]``."""
@@ -108,8 +108,8 @@ class DFF(nn.Layer):
         field = flows[0] * (FLOW_UNIT / 4)  # 20 pixels of the flow network's input are 5 of its output
         scale = None if self.scale_map is None else self.scale_map(joined)
         if self.flow_input_scale != 1:
-            field = resize(field, scale_factor=2) * 2.0
-            scale = None if scale is None else resize(scale, scale_factor=2)
+            field = upsample(field, 2) * 2.0
+            scale = None if scale is None else upsample(scale, 2)
         return field, scale
 
     def move(self, scores, flow, scale=None):
@@ -119,7 +119,7 @@ class DFF(nn.Layer):
 
     def task(self, scores):
         """Score map ``[N, classes, H/4, W/4]`` -> logits ``[N, classes, H, W]``."""
-        return resize(self.net_task(scores), scale_factor=4)
+        return upsample(self.net_task(scores), 4)
 
     def _flow_input(self, image):
         return image if self.flow_input_scale == 1 else F.avg_pool2d(image, 2)

@@ -46,7 +46,7 @@ class FlowNetS(nn.Layer):
         self.predict_flow6 = nn.Conv2D(c6, 2, 3, padding=1, bias_attr=bias)
         for level, skip, width in ((5, c5, c4), (4, c4, c3), (3, c3, c2), (2, c2, c1)):
             deconvolution = nn.Conv2DTranspose(joined, width, 4, stride=2, padding=1, bias_attr=bias)
-            setattr(self, f"deconv{level}", nn.Sequential(deconvolution, nn.LeakyReLU(SLOPE)))
+            setattr(self, f"deconv{level}", nn.Sequential(deconvolution, Leaky()))
             setattr(self, f"upsampled_flow{level + 1}_to_{level}",
                     nn.Conv2DTranspose(2, 2, 4, stride=2, padding=1, bias_attr=bias))
             joined = skip + width + 2
@@ -101,11 +101,21 @@ class FlowNetS(nn.Layer):
                 constant_(layer.bias, 0.0)
 
 
+class Leaky(nn.Layer):
+    """Leaky ReLU of slope 0.1.
+
+    Outside training as a maximum: fusing the operator ``leaky_relu`` with a convolution crashes oneDNN in Paddle 3.3.
+    """
+
+    def forward(self, x):
+        return F.leaky_relu(x, SLOPE) if self.training else paddle.maximum(x, x * SLOPE)
+
+
 def _convolution(cin: int, cout: int, kernel: int, stride: int, batch_norm: bool) -> nn.Sequential:
     convolution = nn.Conv2D(cin, cout, kernel, stride=stride, padding=kernel // 2,
                             bias_attr=False if batch_norm else None)
     norm = [BatchNorm2D(cout)] if batch_norm else []
-    return nn.Sequential(convolution, *norm, nn.LeakyReLU(SLOPE))
+    return nn.Sequential(convolution, *norm, Leaky())
 
 
 def crop_like(x, like):
