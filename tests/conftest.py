@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from datasets.synthetic import write
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
@@ -11,3 +13,16 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs recordings and golden bundles in {folder}, which is absent")
     return folder
+
+
+@pytest.fixture(scope="session")
+def miniature(tmp_path_factory):
+    """``miniature("ucf101")``: folder of that synthetic data set, written once for all tests; don't change it."""
+    made = {}
+
+    def get(layout: str) -> Path:
+        if layout not in made:
+            made[layout] = write(layout, tmp_path_factory.mktemp("miniature") / layout)
+        return made[layout]
+
+    return get
