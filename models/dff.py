@@ -124,11 +124,15 @@ class DFF(nn.Layer):
     def _flow_input(self, image):
         return image if self.flow_input_scale == 1 else F.avg_pool2d(image, 2)
 
-    def set_train(self) -> None:
-        """The article's training mode: the feature network is frozen and in eval mode (so without dropout) but for
-        its classifier; flow network, task layer and scale map train. To be called again after each validation."""
-        self.train()
+    def train(self) -> None:
+        """The article's training mode: the feature network stays in eval mode, so without dropout."""
+        super().train()
         self.net_feat.eval()
+
+    def set_train(self) -> None:
+        """:meth:`train`, and freeze the feature network but for its classifier; flow network, task layer and scale map
+        train."""
+        self.train()
         classifier = {id(parameter) for parameter in self.net_feat.decode_head.conv_seg.parameters()}
         for parameter in self.net_feat.parameters():
             parameter.stop_gradient = id(parameter) not in classifier

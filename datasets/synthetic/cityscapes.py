@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from datasets.cityscapes_labels import COLOURS, to_label_ids
 from datasets.flow_pairs import write_flow
-from datasets.images import write_image
 
 HEIGHT, WIDTH, FRAMES, LABELLED = 96, 192, 30, 19
 SNIPPETS = {"train": 32, "val": 10}
@@ -94,10 +94,10 @@ def write_snippet(folder: Path, split: str, city: str, sequence: int, first: int
     for time in range(FRAMES):
         picture, train_ids, _ = scene.frame(time)
         name = f"{city}_{sequence:06d}_{first + time:06d}"
-        write_image(images / f"{name}_leftImg8bit.png", picture)
+        _save(images / f"{name}_leftImg8bit.png", picture)
         if time == LABELLED:
-            write_image(labels / f"{name}_gtFine_labelTrainIds.png", train_ids)
-            write_image(labels / f"{name}_gtFine_labelIds.png", to_label_ids(train_ids))
+            _save(labels / f"{name}_gtFine_labelTrainIds.png", train_ids)
+            _save(labels / f"{name}_gtFine_labelIds.png", to_label_ids(train_ids))
 
 
 def write_pair(folder: Path, index: int, scene: Scene) -> None:
@@ -107,8 +107,8 @@ def write_pair(folder: Path, index: int, scene: Scene) -> None:
     current, _, velocity = scene.frame(LABELLED)
     earlier = scene.frame(LABELLED - difference)[0]
     flow = np.stack([-velocity * difference, np.zeros_like(velocity)], -1)
-    write_image(folder / f"{index:05d}_img1.png", current)
-    write_image(folder / f"{index:05d}_img2.png", earlier)
+    _save(folder / f"{index:05d}_img1.png", current)
+    _save(folder / f"{index:05d}_img2.png", earlier)
     write_flow(folder / f"{index:05d}_flow.flo", flow)
 
 
@@ -169,3 +169,8 @@ def _painted(labels: np.ndarray, rng) -> np.ndarray:
     texture = 8 * np.round(waves * 1.5).repeat(2, 0).repeat(2, 1)[:height, :width]
     texture = texture + 10 * squares.repeat(6, 0).repeat(6, 1)[:height, :width]
     return np.clip(COLOURS[labels] * 0.8 + 30 + texture[..., None], 0, 255).astype(np.uint8)
+
+
+def _save(path: Path, pixels: np.ndarray) -> None:
+    # OpenCV packs PNGs loosely; the miniature would be twice as large.
+    Image.fromarray(pixels).save(path, compress_level=9)
