@@ -252,6 +252,12 @@ def csail_imagenet_name(name: str) -> str:
     return named.removeprefix("backbone.").removeprefix("stem.0.")
 
 
+def mmseg_backbone_name(name: str) -> str:
+    """Entry of :class:`ResNet` -> name in mmsegmentation's ImageNet file (``stem.0 stem.1 stem.3 ... layer1``)."""
+    named = _STEM_NAME.sub(lambda match: _STEM["mmseg_v1c"][match[1]], f"backbone.{name}")
+    return named.removeprefix("backbone.")
+
+
 def unwrap(state: dict) -> dict:
     """Entries without the prefix of a data-parallel run (``module.``)."""
     return {name.removeprefix("module."): value for name, value in state.items()}
