@@ -163,7 +163,7 @@ class DFF:
 
     def optimizer(self, network: paddle.nn.Layer, steps_per_epoch: int) -> Optimizer:
         options, members = self.config.optimizer, {}
-        rate = self._rate(steps_per_epoch * self.config.train.epochs)
+        rate = self._rate(max(steps_per_epoch // self.config.train.accumulate, 1) * self.config.train.epochs)
         for name, parameter in network.named_parameters():
             if parameter.stop_gradient:
                 continue

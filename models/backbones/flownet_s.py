@@ -118,14 +118,13 @@ def _convolution(cin: int, cout: int, kernel: int, stride: int, batch_norm: bool
     return nn.Sequential(convolution, *norm, Leaky())
 
 
+@paddle.jit.not_to_static  # it looks at what is known while tracing
 def crop_like(x, like):
     """Cut ``x`` at its end to the sides of ``like``: a level of odd size was rounded up on the way down.
 
     The slim original pads nothing and cuts one line at the start too, which is the same function.
     """
-    if x.shape[2:] == like.shape[2:] and all(side > 0 for side in x.shape[2:]):
-        return x
-    if all(side > 0 for side in like.shape[2:]):
-        return x[:, :, :like.shape[2], :like.shape[3]]
+    if all(side >= 0 for side in (*x.shape[2:], *like.shape[2:])):
+        return x if x.shape[2:] == like.shape[2:] else x[:, :, :like.shape[2], :like.shape[3]]
     size = paddle.shape(like)
     return x[:, :, :size[2], :size[3]]

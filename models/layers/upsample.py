@@ -14,9 +14,12 @@ from models.layers.warp import sizes
 
 def upsample(x, factor: int):
     """``x [N, C, H, W]`` -> ``[N, C, factor * H, factor * W]``; half-pixel centres (``align_corners=False``)."""
-    height, width = sizes(x)[2:]
+    _, channels, height, width = sizes(x)
     rows, columns = weights(height, factor, x.dtype), weights(width, factor, x.dtype)
-    return paddle.matmul(rows, paddle.matmul(x, columns, transpose_y=True))
+    # As N·C maps: oneDNN's matrix product misreads the blocked layout in which a convolution leaves N C H W.
+    maps = x.reshape([-1, height, width])
+    spread = paddle.matmul(rows, paddle.matmul(maps, columns, transpose_y=True))
+    return spread.reshape([-1, channels, height * factor, width * factor])
 
 
 def weights(source, factor: int, dtype):

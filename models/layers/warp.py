@@ -57,6 +57,7 @@ def _clamp(place, size):
     return place.clip(0, last).astype("int32")
 
 
+@paddle.jit.not_to_static  # it looks at what is known while tracing
 def sizes(x) -> list:
     """The sizes of ``x``, as integers where they are known and as tensors in a graph traced without them."""
     if all(side >= 0 for side in x.shape):
