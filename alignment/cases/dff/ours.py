@@ -6,7 +6,7 @@ import paddle
 
 from alignment import paddle_tools as tools
 from alignment import streams
-from alignment.cases.dff import SCHEDULE_STEPS, fixed_metric_maps, options
+from alignment.cases.dff import SCHEDULE_STEPS, fixed_metric_maps, options, recorded
 from datasets import cityscapes_transforms as transforms
 from datasets.cityscapes import frame_numbers
 from engine.optimization import Group, Optimizer
@@ -89,6 +89,12 @@ def _flownets(run) -> models.FlowNetS:
 
 # ------------------------------------------------------------------ what stages share
 
+def _recorder(run, network):
+    """Records the layers' outputs in a run of our own; a recorded bundle does not hold them."""
+    names = _names(run)
+    return tools.Recorder(network, lambda name: names(f"{name}.")[:-1], recorded(run.state) if run.wanted is None else ())
+
+
 def _labels(run):
     return paddle.to_tensor(np.where(run.inputs["gt_raw"] >= 19, 255, run.inputs["gt_raw"]))
 
@@ -134,11 +140,12 @@ def _clips(run):
 def _dff_forward(run):
     network = _dff(run)
     seg, flow = _clips(run)
-    key = network.key_map(seg[:, :, 0])
-    field, scale = network.flow(flow[:, :, -1], network.key_half(flow[:, :, 0]))
-    made = {"key": key, "flow": field, "warped": warp(key, field, network.warp_padding),
-            "pred": network.task(network.move(key, field, scale))}
-    return {name: tools.array(value) for name, value in made.items()}
+    with _recorder(run, network) as recorder:
+        key = network.key_map(seg[:, :, 0])
+        field, scale = network.flow(flow[:, :, -1], network.key_half(flow[:, :, 0]))
+        made = {"key": key, "flow": field, "warped": warp(key, field, network.warp_padding),
+                "pred": network.task(network.move(key, field, scale))}
+    return {**recorder.arrays, **{name: tools.array(value) for name, value in made.items()}}
 
 
 def _dff_total(network, run):
@@ -175,9 +182,10 @@ def _dff_train(run):
 def _psp_forward(run):
     network, (image,) = _pspnet(run), tools.tensors(run.inputs, "image")
     layer3, layer4 = network.backbone(image)
-    logits, auxiliary = network(image)
+    with _recorder(run, network) as recorder:
+        logits, auxiliary = network(image)
     made = {"layer3": layer3, "layer4": layer4, "logits": logits, "aux": auxiliary}
-    return {name: tools.array(value) for name, value in made.items() if value is not None}
+    return {**recorder.arrays, **{name: tools.array(value) for name, value in made.items() if value is not None}}
 
 
 def _psp_terms(network, run) -> dict:
@@ -226,8 +234,10 @@ def _psp_train(run):
 
 @paddle.no_grad()
 def _flow_forward(run):
-    flow = tools.array(_flownets(run)(tools.tensors(run.inputs, "images")[0])[0])
-    return {"flow2": flow, "flow": flow * (models.FLOW_UNIT / 4)}
+    network = _flownets(run)
+    with _recorder(run, network) as recorder:
+        flow = tools.array(network(tools.tensors(run.inputs, "images")[0])[0])
+    return {**recorder.arrays, "flow2": flow, "flow": flow * (models.FLOW_UNIT / 4)}
 
 
 @paddle.no_grad()

@@ -4,7 +4,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from alignment.cases.dff import SCHEDULE_STEPS, fixed_metric_maps, options
+from alignment import torch_tools as tools
+from alignment.cases.dff import SCHEDULE_STEPS, fixed_metric_maps, options, recorded
 from alignment.reference import dff as reference
 from alignment.reference import dff_data
 
@@ -23,6 +24,15 @@ def stages(network: str) -> dict:
                      "transform": _transform, "sampling": _sampling, "schedule": _schedule}}[network]
 
 
+def state_entries(manifest: dict) -> list[list]:
+    """``[name, shape, dtype]`` of the twin that a built-in case asks for; data cases have none."""
+    network, given = manifest["network"], manifest["config"].get("twin")
+    if given is None:
+        return []
+    make = {"dff": reference.DFF, "pspnet": reference.PSPNet, "flownets": reference.FlowNetS}[network]
+    return tools.state_entries(make(**given))
+
+
 def _tensors(run) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in run.inputs.items()}
 
@@ -39,6 +49,11 @@ def _arrays(values: dict) -> dict[str, np.ndarray]:
 
 def _wanted(run, arrays: dict) -> dict:
     return arrays if run.wanted is None else {name: arrays[name] for name in run.wanted if name in arrays}
+
+
+def _recorder(run, network):
+    """Records the modules' outputs in a run of our own; a recorded bundle does not hold them."""
+    return tools.Recorder(network, recorded(run.state) if run.wanted is None else ())
 
 
 def _gradients(network) -> dict[str, np.ndarray]:
@@ -66,8 +81,9 @@ def _dff(run) -> reference.DFF:
 
 def _dff_forward(run):
     network, inputs = _dff(run), _tensors(run)
-    with torch.no_grad():
-        return _arrays(network(inputs["im_seg_list"], inputs["im_flow_list"]))
+    with torch.no_grad(), _recorder(run, network) as recorder:
+        made = network(inputs["im_seg_list"], inputs["im_flow_list"])
+    return {**recorder.arrays, **_arrays(made)}
 
 
 def _dff_total(network, inputs):
@@ -114,8 +130,10 @@ def _pspnet(run) -> reference.PSPNet:
 
 
 def _psp_forward(run):
-    with torch.no_grad():
-        return _arrays(_pspnet(run)(_tensors(run)["image"]))
+    network = _pspnet(run)
+    with torch.no_grad(), _recorder(run, network) as recorder:
+        made = network(_tensors(run)["image"])
+    return {**recorder.arrays, **_arrays(made)}
 
 
 def _psp_terms(network, inputs) -> dict[str, torch.Tensor]:
@@ -166,9 +184,9 @@ def _flownets(run) -> reference.FlowNetS:
 
 def _flow_forward(run):
     network = _flownets(run)
-    with torch.no_grad():
+    with torch.no_grad(), _recorder(run, network) as recorder:
         flow = network(_tensors(run)["images"])[0]
-    return _wanted(run, _arrays({"flow2": flow, "flow": flow * 5.0}))
+    return _wanted(run, {**recorder.arrays, **_arrays({"flow2": flow, "flow": flow * 5.0})})
 
 
 def _flow_forward_train(run):
