@@ -9,7 +9,9 @@ Frame numbers run through a city in some cities, so neighbours are counted from 
 """
 from __future__ import annotations
 
+import argparse
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -245,15 +247,13 @@ def build_half_size(root: str | Path, split: str) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """``python -m datasets.cityscapes ROOT SPLIT ...``: write the down-sampled set."""
-    import argparse
-
     parser = argparse.ArgumentParser(prog="python -m datasets.cityscapes",
                                      description="Write leftImg8bit_sequence_down_2x and gtFine_down_2x.")
     parser.add_argument("root", help="Cityscapes folder")
     parser.add_argument("splits", nargs="+", help="train, val, test")
     options = parser.parse_args(arguments)
     for split in options.splits:
-        print(f"{split}: {build_half_size(options.root, split)} files written")
+        sys.stdout.write(f"{split}: {build_half_size(options.root, split)} files written\n")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ class ConfusionMatrix:
         valid = (labels >= 0) & (labels < self.num_classes)
         truth, guess = labels[valid].astype(np.int64), predictions[valid].astype(np.int64)
         if guess.size and not 0 <= guess.min() <= guess.max() < self.num_classes:
-            raise ValueError(f"predictions span {guess.min()} to {guess.max()}, classes are 0 to {self.num_classes - 1}")
+            raise ValueError(f"predictions span {guess.min()} to {guess.max()}, classes 0 to {self.num_classes - 1}")
         self.counts += np.bincount(truth * self.num_classes + guess, minlength=self.num_classes**2).reshape(
             self.counts.shape)
 

@@ -181,7 +181,7 @@ class PSPNet(nn.Layer):
             raise ValueError(f"PSPNet backbone {backbone!r}: expected one of {', '.join(STEMS)}")
         self.published = backbone
         self.backbone = ResNet(
-            depth=depth, blocks=blocks, width=base, stem_widths=stem or STEMS[backbone], strides=(1, 2, 1, 1),
+            depth=depth, blocks=blocks, base_channels=base, stem_widths=stem or STEMS[backbone], strides=(1, 2, 1, 1),
             dilations=(1, 1, 2, 4), contract_dilation=True, out_stages=(2, 3))
         layer3, layer4 = self.backbone.channels[2:]
         self.decode_head = PSPHead(in_channels=layer4, width=width, num_classes=num_classes, dropout=dropout,

@@ -242,7 +242,8 @@ class DFF:
         facts = {"key_interval": scheduler.key_interval,
                  "key_frames": [index for index, result in enumerate(results) if result.key],
                  "frames_per_second": len(results) / total,
-                 **{f"seconds_per_{kind}_frame": float(np.median(values)) for kind, values in seconds.items() if values}}
+                 **{f"seconds_per_{kind}_frame": float(np.median(values))
+                    for kind, values in seconds.items() if values}}
         count = self.config.network.num_classes
         colours = COLOURS if count == len(COLOURS) else np.random.default_rng(0).integers(
             40, 256, (count, 3)).astype(np.uint8)
@@ -264,7 +265,8 @@ class DFF:
         classes = self.config.network.num_classes
         half = network.flownet.conv1[0].weight.shape[0]
         seg, flow = (InputSpec([-1, 3, -1, -1], "float32", name) for name in ("seg", "flow"))
-        state = [InputSpec([-1, classes, -1, -1], "float32", "scores"), InputSpec([-1, half, -1, -1], "float32", "half")]
+        state = [InputSpec([-1, classes, -1, -1], "float32", "scores"),
+                 InputSpec([-1, half, -1, -1], "float32", "half")]
         return {"key": Graph(KeyGraph(network), [seg, flow], ["labels", "scores", "half"]),
                 "current": Graph(CurrentGraph(network), [flow, *state], ["labels", "moved", "motion"]),
                 "half": Graph(HalfGraph(network), [flow], ["half"])}
@@ -277,8 +279,8 @@ class DFF:
                     "sides": "extended by the border to multiples of 8 (16 with flow_input_scale 0.5)",
                     "seg": {"order": "RGB", "mean": list(SEG_MEAN), "std": list(SEG_STD)},
                     "flow": {"style": data.flow_style}},
-                "chain": "key on frames 0, l, 2l ...: keep scores and half; current on the others with the kept scores "
-                         "and half. Chained: keep moved as scores and half(flow) instead, after every frame"}
+                "chain": "key on frames 0, l, 2l ...: keep scores and half; current on the others with what is kept. "
+                         "Chained: after each of those keep moved as scores, and half(flow)"}
 
     @classmethod
     def inference_inputs(cls, description: dict[str, Any], path: str | Path) -> dict[str, np.ndarray]:

@@ -21,7 +21,8 @@ SNIPPETS = {"train": 32, "val": 10}
 DIFFERENCES = (1, 4, 9)  # of the pairs with known flow
 _MARGIN = 5 * FRAMES  # of the street on each side: the camera moves up to 5 pixels a frame
 _BACKDROPS, _GROUNDS, _POSTS, _MOVERS = (2, 3, 4, 8), (0, 1, 9), (5, 6, 7), (11, 12, 13, 14, 15, 16, 17, 18)
-_SIZES = {11: (26, 14), 12: (28, 18), 13: (22, 40), 14: (34, 48), 15: (38, 62), 16: (36, 76), 17: (22, 26), 18: (20, 28)}
+_SIZES = {11: (26, 14), 12: (28, 18), 13: (22, 40), 14: (34, 48), 15: (38, 62), 16: (36, 76), 17: (22, 26),
+          18: (20, 28)}
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ class ResNet(nn.Layer):
     Args:
         depth: 18, 34 (basic blocks) or 50, 101, 152 (bottlenecks).
         in_channels: of the input image (3 for RGB).
+        base_channels: width of the first stage, 64 in every published network; less makes a small one.
         num_stages: 1 to 4 residual stages are built.
-        width: of the first stage's blocks; each further stage doubles it.
         blocks: number of blocks of each stage, where they are not those of ``depth``.
         out_stages: 0-based stages whose outputs ``forward`` returns.
         strides, dilations: per stage; the dilation is that of the 3x3 convolutions.
@@ -48,9 +48,9 @@ class ResNet(nn.Layer):
 
     BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
-    def __init__(self, *, depth: int, in_channels: int = 3, num_stages: int = 4, out_stages: Sequence[int] = (3,),
-                 width: int = 64, blocks: Sequence[int] | None = None, strides: Sequence[int] = (1, 2, 2, 2),
-                 dilations: Sequence[int] = (1, 1, 1, 1),
+    def __init__(self, *, depth: int, in_channels: int = 3, base_channels: int = 64, num_stages: int = 4,
+                 out_stages: Sequence[int] = (3,), blocks: Sequence[int] | None = None,
+                 strides: Sequence[int] = (1, 2, 2, 2), dilations: Sequence[int] = (1, 1, 1, 1),
                  contract_dilation: bool = False, stem_widths: Sequence[int] | None = None, style: str = "pytorch",
                  conv_bias: bool = False, average_down: bool = False, average_stride: str | None = None,
                  frozen_stages: int = -1, norm_eval: bool = False, norm_frozen: bool = False,
@@ -61,27 +61,27 @@ class ResNet(nn.Layer):
         if style not in ("pytorch", "caffe"):
             raise ValueError(f"ResNet style {style!r}: expected pytorch or caffe")
         block = BasicBlock if depth < 50 else Bottleneck
+        counts = self.BLOCKS[depth] if blocks is None else tuple(blocks)
         self.num_stages, self.out_stages = num_stages, tuple(out_stages)
         self.frozen_stages, self.norm_eval = frozen_stages, norm_eval
         self.norm_frozen, self.partial_norm = norm_frozen, partial_norm
-        self.conv1 = make_stem(in_channels, stem_widths, conv_bias)
-        counts = self.BLOCKS[depth] if blocks is None else tuple(blocks)
-        channels = 64 if stem_widths is None else stem_widths[-1]
+        self.conv1 = make_stem(in_channels, base_channels if stem_widths is None else stem_widths, conv_bias)
+        channels = base_channels if stem_widths is None else stem_widths[-1]
         self.bn1 = BatchNorm2D(channels)
         self.relu = nn.ReLU()
         self.maxpool = nn.MaxPool2D(3, stride=2, padding=1)
         self.channels = []  # of each stage's output
         for stage in range(num_stages):
-            layers, planes = [], width * 2**stage
+            layers, width = [], base_channels * 2**stage
             for index in range(counts[stage]):
                 dilation = dilations[stage]
                 layers.append(block(
-                    channels, planes, stride=strides[stage] if index == 0 else 1,
+                    channels, width, stride=strides[stage] if index == 0 else 1,
                     dilation=dilation // 2 if index == 0 and contract_dilation and dilation > 1 else dilation,
                     style=style, conv_bias=conv_bias, downsample=index == 0, average_down=average_down,
                     average_stride=average_stride,
                     wrap_conv1=None if wrap_conv1 is None else lambda conv, stage=stage: wrap_conv1(stage, conv)))
-                channels = planes * block.expansion
+                channels = width * block.expansion
             setattr(self, f"layer{stage + 1}", nn.Sequential(*layers))
             self.channels.append(channels)
         self._freeze()
@@ -130,11 +130,11 @@ class ResNet(nn.Layer):
                 kaiming_normal_(layer.weight, "fan_out")
 
 
-def make_stem(in_channels: int, widths: Sequence[int] | None, bias: bool) -> nn.Layer:
-    """The 7x7 convolution, or three 3x3 convolutions with norms between them; stride 2 in the first."""
+def make_stem(in_channels: int, widths: int | Sequence[int], bias: bool) -> nn.Layer:
+    """A 7x7 convolution of one width, or three 3x3 convolutions with norms between them; stride 2 in the first."""
     bias_attr = None if bias else False
-    if widths is None:
-        return nn.Conv2D(in_channels, 64, 7, stride=2, padding=3, bias_attr=bias_attr)
+    if isinstance(widths, int):
+        return nn.Conv2D(in_channels, widths, 7, stride=2, padding=3, bias_attr=bias_attr)
     first, second, third = widths
     return nn.Sequential(
         nn.Conv2D(in_channels, first, 3, stride=2, padding=1, bias_attr=bias_attr), BatchNorm2D(first), nn.ReLU(),

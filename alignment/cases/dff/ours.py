@@ -92,7 +92,8 @@ def _flownets(run) -> models.FlowNetS:
 def _recorder(run, network):
     """Records the layers' outputs in a run of our own; a recorded bundle does not hold them."""
     names = _names(run)
-    return tools.Recorder(network, lambda name: names(f"{name}.")[:-1], recorded(run.state) if run.wanted is None else ())
+    modules = recorded(run.state) if run.wanted is None else ()
+    return tools.Recorder(network, lambda name: names(f"{name}.")[:-1], modules)
 
 
 def _labels(run):
