@@ -45,7 +45,8 @@ def propagated(network, loader, progress, classes: int, names: Sequence[str], *,
     Returns:
         ``miou`` at the difference ``main``; ``miou_distance_D`` for each; ``miou_copy_D``: the key frame's labels left
         where they are; ``miou_frame``: the labelled frame computed by itself; ``miou_interval_L``: the official
-        average over the offsets 0 ... L-1 where all are there; ``iou/CLASS`` at ``main``; seconds of each kind of frame.
+        average over the offsets 0 ... L-1 where all are there; ``iou/CLASS`` at ``main``; seconds of each
+        kind of frame.
     """
     differences = loader.dataset.differences
     moved = {d: ConfusionMatrix(classes) for d in differences}
