@@ -117,9 +117,9 @@ def test_chained_goes_from_frame_to_frame():
 
 
 def test_large_motion_makes_a_key_frame():
-    assert [r.key for r in walk(Recorded(motion=3.0), 3, key_interval=9, adaptive="flow", threshold=2.0)[1]] == [True] * 3
-    assert [r.key for r in walk(Recorded(motion=1.0), 3, key_interval=9, adaptive="flow", threshold=2.0)[1]] == [
-        True, False, False]
+    for motion, keys in ((3.0, [True, True, True]), (1.0, [True, False, False])):
+        results = walk(Recorded(motion), 3, key_interval=9, adaptive="flow", threshold=2.0)[1]
+        assert [result.key for result in results] == keys
 
 
 def test_network_steps_equal_evaluate():

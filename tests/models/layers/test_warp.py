@@ -8,7 +8,7 @@ from models.layers.warp import warp
 
 
 def by_hand(x, flow, padding):
-    n, c, height, width = x.shape
+    n, _, height, width = x.shape
     out = np.zeros_like(x)
     for index in np.ndindex(n, height, width):
         b, row, column = index
