@@ -1,7 +1,7 @@
 """Deep Feature Flow over a whole video: which frames are key frames, and what is carried from one to the next.
 
 The state beside the network. :class:`VideoScheduler` decides; how a key frame and another frame are computed is
-given to it as *steps*: :class:`NetworkSteps` runs a :class:`models.dff.DFF`, exported graphs offer the same methods.
+given to it as *steps*: :class:`NetworkSteps` runs a ``models.dff.DFF``, exported graphs offer the same methods.
 """
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import paddle
-
-from models.dff import DFF
 
 PROPAGATIONS = ("direct", "chained")
 ADAPTIVE = ("off", "flow", "scores")
@@ -118,7 +116,7 @@ class VideoScheduler:
 class NetworkSteps:
     """Steps by the network itself, in eval mode and without gradients."""
 
-    def __init__(self, network: DFF):
+    def __init__(self, network: paddle.nn.Layer):
         network.eval()
         self.network = network
 
@@ -157,7 +155,7 @@ def pad_to_multiple(frames: np.ndarray, multiple: int) -> np.ndarray:
 class KeyGraph(paddle.nn.Layer):
     """``seg, flow [N, 3, H, W]`` -> labels, score map, flow half of a key frame."""
 
-    def __init__(self, network: DFF):
+    def __init__(self, network: paddle.nn.Layer):
         super().__init__()
         self.network = network
 
@@ -169,7 +167,7 @@ class KeyGraph(paddle.nn.Layer):
 class CurrentGraph(paddle.nn.Layer):
     """``flow [N, 3, H, W]``, score map and flow half of the key frame -> labels, moved score map, mean flow ``[N]``."""
 
-    def __init__(self, network: DFF):
+    def __init__(self, network: paddle.nn.Layer):
         super().__init__()
         self.network = network
 
@@ -182,7 +180,7 @@ class CurrentGraph(paddle.nn.Layer):
 class HalfGraph(paddle.nn.Layer):
     """``flow [N, 3, H, W]`` -> its flow half, for chained propagation."""
 
-    def __init__(self, network: DFF):
+    def __init__(self, network: paddle.nn.Layer):
         super().__init__()
         self.network = network
 
