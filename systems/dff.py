@@ -15,6 +15,7 @@ from datasets.flow_pairs import FlowPairs
 from datasets.loader import Loader
 from datasets.video import VideoReader
 from deploy.export import Graph
+from deploy.flow_video import ExportedSteps
 from deploy.label_video import LabelVideoPrediction
 from engine import distributed, schedules
 from engine.config import ConfigError, build, to_dict
@@ -34,7 +35,7 @@ class DFF:
     """Three networks, one of which (``part``) is trained at a time; prediction uses the whole."""
 
     Config = DFFConfig
-    PREDICT_OPTIONS = ("key_interval",)
+    PREDICT_OPTIONS = ("key_interval", "exported")
 
     def __init__(self, config: DFFConfig):
         self.config = config
@@ -44,6 +45,8 @@ class DFF:
     def add_predict_options(parser) -> None:
         parser.add_argument("--key_interval", type=int, metavar="L", help="every L-th frame is a key frame "
                             "(default: test.key_interval)")
+        parser.add_argument("--exported", metavar="DIR", help="run the graphs exported to this folder instead of the "
+                            "network")
 
     # ---- networks and weights
 
@@ -227,14 +230,12 @@ class DFF:
             key_interval=key_interval or test.key_interval, propagation=test.propagation, adaptive=test.adaptive,
             threshold=test.threshold, multiple=8 if self.config.network.flow_input_scale == 1 else 16)
 
-    def predict(self, network: paddle.nn.Layer, path: str, key_interval: int | None = None) -> LabelVideoPrediction:
-        """Every frame of a video file or folder of frames, at its own size."""
+    def predict(self, network: paddle.nn.Layer, path: str, key_interval: int | None = None,
+                exported: str | None = None) -> LabelVideoPrediction:
+        """Every frame of a video file or folder of frames, at its own size; by exported graphs if a folder is named."""
         if self.config.part != "dff":
             raise ConfigError(f"part: prediction needs the whole network (dff), not {self.config.part}")
-        return self.predict_with(NetworkSteps(network), path, key_interval)
-
-    def predict_with(self, steps, path: str, key_interval: int | None = None) -> LabelVideoPrediction:
-        """As :meth:`predict`, with steps of any kind (``deploy``: exported graphs)."""
+        steps = ExportedSteps(exported) if exported else NetworkSteps(network)
         reader, scheduler = VideoReader(path), self.scheduler(steps, key_interval)
         results = [scheduler.step(reader.frames([index])) for index in range(len(reader))]
         seconds = {kind: [r.seconds for r in results if r.key == (kind == "key")] for kind in ("key", "other")}

@@ -4,6 +4,7 @@ import paddle
 import pytest
 
 from datasets.synthetic.cityscapes import make_scene, write_pair, write_snippet
+from deploy.export import export
 from deploy.prediction import RESULT
 from engine import config as configuration
 from engine.trainer import evaluate
@@ -91,3 +92,15 @@ def test_an_auxiliary_head_is_dropped_where_ours_has_none(root):
     file = with_head.to_upstream(with_head.network())
     without = system(root, "part=pspnet", "network.backbone=mmseg_v1c")
     assert not any("auxiliary" in name for name in without.convert(file))
+
+
+def test_exported_graphs_label_as_the_network_does(root, tmp_path):
+    exporting = system(root, "test.propagation=chained")
+    network = exporting.network()
+    network.eval()
+    export(exporting.inference_graphs(network), tmp_path / "graphs", exporting.description())
+    folder = root / "leftImg8bit_sequence/val/aachen"
+    eager = exporting.predict(network, str(folder), key_interval=3)
+    graphs = exporting.predict(network, str(folder), key_interval=3, exported=str(tmp_path / "graphs"))
+    assert (eager.labels == graphs.labels).mean() > 0.999  # oneDNN rounds differently where two classes tie
+    assert eager.facts["key_frames"] == graphs.facts["key_frames"]
