@@ -237,7 +237,7 @@ def upstream_name(name: str, *, backbone: str = "csail", flownet: str = "slim") 
     FlowNetPytorch's upsamplers.
     """
     name = re.sub(r"^net_feat\.", "net_feat.model.", name)
-    name = _STEM_NAME.sub(lambda match: _STEM[backbone][match[1]], name)
+    name = _STEM_NAME.sub(lambda match: _STEM[backbone].get(match[1], match[1]), name)
     return _FLOW_NAME.sub(r"upsample_flow\1to\2", name) if flownet == "slim" else name
 
 
