@@ -9,6 +9,7 @@ SYSTEMS = {
     "mvf": "systems.mvf:MVF",
     "actionclip": "systems.actionclip:ActionCLIPSystem",
     "xclip": "systems.xclip:XCLIPSystem",
+    "dff": "systems.dff:DFF",
 }
 
 

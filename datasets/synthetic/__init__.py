@@ -11,6 +11,7 @@ from datasets.files import complete_folder
 
 # Layout -> module. One line each.
 LAYOUTS = {
+    "cityscapes": "datasets.synthetic.cityscapes",
     "ucf101": "datasets.synthetic.ucf101",
     "kinetics": "datasets.synthetic.kinetics",
     "colour_motion": "datasets.synthetic.colour_motion",
