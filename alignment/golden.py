@@ -1,0 +1,155 @@
+"""Recorded values of the originals against our network or against its torch twin.
+
+The twin is written by us and could share our mistakes. The bundles were recorded from the original code and cannot.
+"""
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from alignment import compare, worker
+from alignment.bundle import Bundle, split_stage
+from alignment.compare import Allowance, Verdict
+
+
+@dataclass(frozen=True)
+class GoldenResult:
+    """Verdicts of one bundle on one side, and what was computed (sampled as the bundle is)."""
+
+    bundle: Bundle
+    side: str
+    verdicts: list[Verdict]
+    computed: dict[str, np.ndarray]
+    seconds: dict[str, float]
+
+    @property
+    def passed(self) -> bool:
+        return all(verdict.passed for verdict in self.verdicts)
+
+
+def run_bundle(bundle: Bundle, side: str = "paddle", only: list[str] | None = None) -> GoldenResult:
+    """Compute every stage of a bundle on one side and judge each key.
+
+    Args:
+        only: names of stages to run (as the bundle names them); None runs all.
+
+    Raises:
+        ValueError: if ``only`` names a stage that the bundle does not hold.
+        RuntimeError: if the side's process fails.
+    """
+    unknown = sorted(set(only or ()) - set(bundle.stages))
+    if unknown:
+        raise ValueError(f"{bundle.folder} has no stage {', '.join(unknown)}; it has {', '.join(bundle.stages)}")
+    stages = [stage for stage in bundle.stages if not only or stage in only]
+    answer = worker.ask(side, _slim(bundle), [_request(bundle, stage) for stage in stages])
+    allowances = load_allowances(bundle.manifest)
+    yardsticks = _yardsticks(bundle, stages)
+    verdicts = []
+    for stage in stages:
+        largest = _group_scales(bundle, stage)
+        for name in bundle.keys(stage):
+            verdicts.append(_judge(bundle, f"{stage}/{name}", answer, allowances, yardsticks, largest))
+    return GoldenResult(bundle, side, verdicts, answer.arrays, answer.seconds)
+
+
+def load_allowances(manifest: dict) -> list[Allowance]:
+    """The system's named departures from the rule for this case."""
+    case = importlib.import_module(f"alignment.cases.{manifest['system']}")
+    return case.allowances(manifest)
+
+
+def _slim(bundle: Bundle) -> dict:
+    return {key: value for key, value in bundle.manifest.items() if key != "arrays"}
+
+
+def _request(bundle: Bundle, stage: str) -> dict:
+    name, dtype = split_stage(stage)
+    wanted = bundle.keys(stage)
+    return {"label": stage, "name": name, "dtype": dtype, "wanted": wanted,
+            "limits": {key: int(bundle.values[f"{stage}/{key}"].size) for key in wanted}}
+
+
+def _judge(bundle: Bundle, key: str, answer: worker.Answer, allowances: list[Allowance],
+           yardsticks: dict[str, float], largest: dict[str | None, float]) -> Verdict:
+    if key not in answer.arrays:
+        return compare.missing(key, "here")
+    facts = bundle.manifest["arrays"][key]
+    if answer.shapes[key] != list(facts["shape"]):
+        return Verdict(key, False, np.inf, 0.0, "shape", f"{answer.shapes[key]} here, {facts['shape']} expected")
+    if not answer.finite[key]:
+        return Verdict(key, False, np.inf, 0.0, "finite", "the whole array has values that are not finite")
+    allowance = compare.find_allowance(key, allowances)
+    by_stage = allowance is not None and allowance.stage_scale
+    scale = largest[compare.group(key) or "all"] if by_stage else bundle.scale(key)
+    verdict = compare.judge(key, answer.arrays[key], bundle.wanted(key), scale=scale,
+                            yardstick=yardsticks.get(key), allowance=allowance)
+    return _judge_summary(verdict, answer.summaries[key], facts["summary"], scale)
+
+
+def _judge_summary(verdict: Verdict, got: list[float], want: list[float], scale: float) -> Verdict:
+    """A bundle stores a sample of a large array; the mean magnitudes of the whole cover what lies between."""
+    if not verdict.passed or verdict.finding or not np.isfinite(verdict.relative):
+        return verdict
+    relative = max(abs(g - w) for g, w in zip(got[:2], want[:2], strict=True)) / max(scale, compare.TINY)
+    # Sums of equal values differ by the order of summation, about 1e-13 here.
+    if relative <= max(verdict.allowed, 1e-12):
+        return verdict
+    return Verdict(verdict.key, False, relative, verdict.allowed, "values",
+                   f"the sample agrees, the whole does not: mean, mean magnitude {got[:2]} here, {want[:2]} expected",
+                   verdict.yardstick, verdict.reason)
+
+
+def _yardsticks(bundle: Bundle, stages: list[str]) -> dict[str, float]:
+    """The original's own float32-to-float64 distance of each float32 key."""
+    found: dict[str, float] = {}
+    unmeasured: dict[str, list[str]] = {}
+    for stage in stages:
+        name, dtype = split_stage(stage)
+        if dtype == "float64":
+            continue
+        for key in (f"{stage}/{name_}" for name_ in bundle.keys(stage)):
+            twin = f"{name}64/{key.split('/', 1)[1]}"
+            if bundle.values[key].dtype != np.float32:
+                continue
+            if twin in bundle.values:
+                found[key] = compare.relative_difference(bundle.wanted(key), bundle.wanted(twin), bundle.scale(key))
+            else:
+                unmeasured.setdefault(stage, []).append(key.split("/", 1)[1])
+    if unmeasured and bundle.manifest["state"]:
+        found.update(_measure(bundle, unmeasured))
+    trajectories = {stage for stage in stages if split_stage(stage)[0] == "train"}
+    return compare.share_yardsticks(found, trajectories)
+
+
+def _measure(bundle: Bundle, unmeasured: dict[str, list[str]]) -> dict[str, float]:
+    """Where the bundle has no float64 stage: the distance of its float32 values to the torch twin in float64."""
+    requests = [{"label": stage, "name": stage, "dtype": "float64", "wanted": names,
+                 "limits": {name: int(bundle.values[f"{stage}/{name}"].size) for name in names}}
+                for stage, names in unmeasured.items()]
+    answer = worker.ask("torch", _slim(bundle), requests)
+    found = {}
+    for stage, names in unmeasured.items():
+        for key in (f"{stage}/{name}" for name in names):
+            if key in answer.arrays and answer.arrays[key].shape == bundle.wanted(key).shape:
+                found[key] = compare.relative_difference(bundle.wanted(key), answer.arrays[key], bundle.scale(key))
+    return found
+
+
+def _group_scales(bundle: Bundle, stage: str) -> dict[str | None, float]:
+    """Largest magnitude in the stage by group of keys; ``all`` for those without one."""
+    scales: dict[str | None, float] = {"all": 0.0}
+    for key in (f"{stage}/{name}" for name in bundle.keys(stage)):
+        kind = compare.group(key) or "all"
+        scales[kind] = max(scales.get(kind, 0.0), bundle.scale(key))
+    return scales
+
+
+def dump(result: GoldenResult, path: str | Path) -> None:
+    """Write what was computed under the bundle's keys, sampled the same way."""
+    path = Path(path)
+    temporary = path.with_name(path.name + ".part.npz")
+    np.savez(temporary, **result.computed)
+    temporary.replace(path)

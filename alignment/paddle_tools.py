@@ -1,0 +1,112 @@
+"""What every Paddle side of a case needs: weights in, activations, gradients and training steps out."""
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from models import conversion
+
+
+@contextlib.contextmanager
+def default_dtype(dtype: str):
+    """Layers built inside have parameters of ``dtype`` (``Layer.to`` breaks recurrent layers)."""
+    before = paddle.get_default_dtype()
+    paddle.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        paddle.set_default_dtype(before)
+
+
+def build(make: Callable[[], nn.Layer], state: dict[str, np.ndarray], dtype: str,
+          upstream_name: conversion.Rename = str, dropped: Iterable[str] = ()) -> nn.Layer:
+    """A network in ``dtype``, holding upstream's entries through the converter; in eval mode."""
+    with default_dtype(dtype):
+        network = make()
+    converted = conversion.from_upstream(state, network, upstream_name, dropped, "the recipe")
+    conversion.load(network, converted, "the recipe")
+    network.eval()
+    return network
+
+
+def tensors(inputs: dict[str, np.ndarray], *names: str, gradient: bool = False) -> list[paddle.Tensor]:
+    """The named inputs as tensors."""
+    return [paddle.to_tensor(inputs[name], stop_gradient=not gradient) for name in names]
+
+
+class Recorder:
+    """Records the outputs of sublayers in order of execution.
+
+    Args:
+        network: its sublayers are observed.
+        upstream_name: our layer name -> upstream's module name (default: the same).
+        names: only these (upstream) names; None: every sublayer that returns a tensor.
+    """
+
+    def __init__(self, network: nn.Layer, upstream_name: Callable[[str], str] = str,
+                 names: Iterable[str] | None = None):
+        self.network, self.upstream_name = network, upstream_name
+        self.names = None if names is None else set(names)
+        self.arrays: dict[str, np.ndarray] = {}
+
+    def __enter__(self) -> Recorder:
+        self._hooks = []
+        for ours, layer in self.network.named_sublayers():
+            name = self.upstream_name(ours)
+            if self.names is None or name in self.names:
+                self._hooks.append(layer.register_forward_post_hook(self._hook(name)))
+        return self
+
+    def _hook(self, name: str):
+        def record(layer, inputs, output):
+            for key, tensor in flatten(name, output):
+                unique, times = key, 1
+                while unique in self.arrays:  # a layer that runs more than once
+                    times += 1
+                    unique = f"{key}#{times}"
+                self.arrays[unique] = tensor.numpy()
+        return record
+
+    def __exit__(self, *error) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+
+def flatten(name: str, output) -> list[tuple[str, paddle.Tensor]]:
+    """Name the tensors of an output: ``name``, or ``name.0 name.1`` for a tuple or list."""
+    if isinstance(output, paddle.Tensor):
+        return [(name, output)]
+    if isinstance(output, list | tuple):
+        return [pair for index, part in enumerate(output) for pair in flatten(f"{name}.{index}", part)]
+    return []
+
+
+def gradients(network: nn.Layer, upstream_name: conversion.Rename = str) -> dict[str, np.ndarray]:
+    """Gradients after ``backward`` by upstream name, in upstream's layout; parameters without one are absent."""
+    found = {}
+    for name, (layer, last) in conversion.entries(network).items():
+        parameter = getattr(layer, last)
+        if not parameter.stop_gradient and parameter.grad is not None:
+            found[name] = parameter.grad.numpy()
+    return conversion.to_upstream(found, network, upstream_name)
+
+
+def clear_gradients(network: nn.Layer) -> None:
+    """As PyTorch's ``zero_grad``: no gradient is left, not a zero one."""
+    for parameter in network.parameters():
+        parameter.clear_gradient(set_to_zero=False)
+
+
+def entries(network: nn.Layer, upstream_name: conversion.Rename = str) -> dict[str, np.ndarray]:
+    """Parameters and statistics as they are now, by upstream name, in upstream's layout."""
+    return conversion.to_upstream(conversion.arrays(network), network, upstream_name)
+
+
+def array(tensor, dtype: str | None = None) -> np.ndarray:
+    """A tensor as an array (a copy)."""
+    made = tensor.numpy() if isinstance(tensor, paddle.Tensor) else np.asarray(tensor)
+    return made if dtype is None else made.astype(dtype)

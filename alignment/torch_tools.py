@@ -1,0 +1,80 @@
+"""What every torch side of a case needs; the mirror image of ``paddle_tools``."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+from torch import nn
+
+
+def build(make: Callable[[], nn.Module], state: dict[str, np.ndarray], dtype: str) -> nn.Module:
+    """A reference network in ``dtype`` holding the recipe's entries, strictly; in eval mode."""
+    network = make()
+    network.to(getattr(torch, dtype))
+    network.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in state.items()}, strict=True)
+    return network.eval()
+
+
+def state_entries(network: nn.Module) -> list[list]:
+    """``[name, shape, dtype]`` of every entry, as a manifest lists them."""
+    return [[name, list(tensor.shape), str(tensor.dtype).removeprefix("torch.")]
+            for name, tensor in network.state_dict().items()]
+
+
+def tensors(inputs: dict[str, np.ndarray], *names: str, gradient: bool = False) -> list[torch.Tensor]:
+    """The named inputs as tensors."""
+    return [torch.from_numpy(np.array(inputs[name])).requires_grad_(gradient) for name in names]
+
+
+class Recorder:
+    """Records the outputs of modules in order of execution; see ``paddle_tools.Recorder``."""
+
+    def __init__(self, network: nn.Module, names: Iterable[str] | None = None):
+        self.network, self.names = network, None if names is None else set(names)
+        self.arrays: dict[str, np.ndarray] = {}
+
+    def __enter__(self) -> Recorder:
+        self._hooks = [module.register_forward_hook(self._hook(name))
+                       for name, module in self.network.named_modules()
+                       if name and (self.names is None or name in self.names)]
+        return self
+
+    def _hook(self, name: str):
+        def record(module, inputs, output):
+            for key, tensor in flatten(name, output):
+                unique, times = key, 1
+                while unique in self.arrays:
+                    times += 1
+                    unique = f"{key}#{times}"
+                self.arrays[unique] = array(tensor)  # a copy: in-place layers and optimizers change the tensor
+        return record
+
+    def __exit__(self, *error) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+
+def flatten(name: str, output) -> list[tuple[str, torch.Tensor]]:
+    """Name the tensors of an output: ``name``, or ``name.0 name.1`` for a tuple or list."""
+    if isinstance(output, torch.Tensor):
+        return [(name, output)]
+    if isinstance(output, list | tuple):
+        return [pair for index, part in enumerate(output) for pair in flatten(f"{name}.{index}", part)]
+    return []
+
+
+def gradients(network: nn.Module) -> dict[str, np.ndarray]:
+    """Gradients after ``backward`` by name; parameters without one are absent."""
+    return {name: array(parameter.grad) for name, parameter in network.named_parameters()
+            if parameter.grad is not None}
+
+
+def entries(network: nn.Module) -> dict[str, np.ndarray]:
+    """Parameters and buffers as they are now."""
+    return {name: array(tensor) for name, tensor in network.state_dict().items()}
+
+
+def array(tensor: torch.Tensor) -> np.ndarray:
+    """A tensor as an array (a copy)."""
+    return tensor.detach().numpy().copy()
