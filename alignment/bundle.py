@@ -39,10 +39,10 @@ class Run:
 
     @property
     def stage(self) -> dict[str, Any]:
-        """The manifest's entry of this stage (that of the float64 twin where only it exists)."""
+        """The manifest's entry of this stage; the float64 twin's entry repeats only what differs."""
         stages = self.manifest["stages"]
-        twin = f"{self.name}64"
-        return stages[twin] if self.dtype == "float64" and twin in stages else stages.get(self.name, {})
+        twin = stages.get(f"{self.name}64", {}) if self.dtype == "float64" else {}
+        return {**stages.get(self.name, {}), **twin}
 
     @property
     def network(self) -> str:
