@@ -122,7 +122,7 @@ def per_sample_loss(logits, target, selector, it, start, end):
 def iou_sums(mask, target):
     """Intersection and union counts of ``mask > 0.5`` with ``target > 0.5``."""
     a, b = mask > 0.5, target > 0.5
-    return (a & b).sum().double(), (a | b).sum().double()
+    return (a & b).sum().float(), (a | b).sum().float()
 
 
 def three_frames(network, rgb, gt, sec_gt=None, selector=None):

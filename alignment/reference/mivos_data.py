@@ -93,14 +93,6 @@ def positive_negative(drawn, objects):
     return np.array(maps).astype(np.uint8)
 
 
-def ellipses(table, frames, height, width):
-    labels = np.zeros((frames, height, width), np.uint8)
-    y, x = np.mgrid[:height, :width].astype(np.float64)
-    for frame, label, cy, cx, ry, rx in table:
-        labels[int(frame)][((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2 <= 1] = int(label)
-    return labels
-
-
 def jaccard(truth, guess):
     union = np.sum(truth | guess)
     return 1.0 if union == 0 else np.sum(truth & guess) / union

@@ -1,6 +1,7 @@
 """What both sides of a MiVOS case are fed, from a manifest's inputs. NumPy only; no network knows this file."""
 from __future__ import annotations
 
+import ast
 from itertools import product
 
 import numpy as np
@@ -102,9 +103,11 @@ def report(run) -> tuple[dict, list, dict]:
         rows {(interaction, sample): (values [objects, 2], seconds)}, samples [(sequence, scribble)],
         objects {sequence: count}.
     """
-    objects = {"blackswan": 1, "bmx-trees": 2, "dogs-jump": 3}
+    about = run.stage["about"]
+    objects = dict(zip(_literal(about, "sequences "), _literal(about, "objects "), strict=True))
     samples = list(product(objects, (1, 2, 3)))
-    lost = {("bmx-trees", 2): 4, ("dogs-jump", 3): 1}  # interactions that took place; the bundle counts from 1
+    # The bundle counts interactions from 1; from the one named on there are none.
+    lost = {(name, scribble): first - 1 for first, name, scribble in _literal(about, "are missing for ")}
     values, seconds = iter(run.inputs["report"]), iter(run.inputs["report_time"])
     rows = {}
     for interaction, sample in product(range(8), samples):
@@ -114,7 +117,35 @@ def report(run) -> tuple[dict, list, dict]:
     return rows, samples, objects
 
 
-SIZES = ((480, 854), (480, 910), (480, 1152), (100, 120), (97, 113), (96, 112), (1, 17))
+def sizes(run) -> list[tuple[int, int]]:
+    """Image sizes of the ``pad`` stage."""
+    return _literal(run.stage["about"], "for sizes ")
+
+
+def _literal(text: str, before: str):
+    """The Python list that follows ``before`` in a stage's remark."""
+    start = text.index(before) + len(before)
+    depth = 0
+    for end in range(start, len(text)):
+        depth += {"[": 1, "]": -1}.get(text[end], 0)
+        if not depth:
+            return ast.literal_eval(text[start:end + 1])
+    raise ValueError(f"no list after {before!r} in {text!r}")
+
+
+def iterations(run, prefix: str, default: tuple[int, ...]) -> list[int]:
+    """Update numbers in the keys ``PREFIXn`` that the bundle holds."""
+    found = [int(key[len(prefix):]) for key in run.wanted or () if key.startswith(prefix)]
+    return found or list(default)
+
+
+def ellipses(table: np.ndarray, frames: int, height: int, width: int) -> np.ndarray:
+    """uint8 label maps ``[frames, H, W]`` of rows [frame, label, cy, cx, ry, rx]; a later one overwrites."""
+    maps = np.zeros((frames, height, width), np.uint8)
+    y, x = np.mgrid[:height, :width].astype(np.float64)
+    for frame, label, cy, cx, ry, rx in table:
+        maps[int(frame)][((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2 <= 1] = int(label)
+    return maps
 
 
 def sampling_cases(run) -> list[tuple[str, int, int]]:

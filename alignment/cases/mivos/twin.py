@@ -10,8 +10,19 @@ from alignment.reference import mivos as nets
 from alignment.reference import mivos_core as core
 from alignment.reference import mivos_data as data
 from alignment.reference.mivos_s2m import S2M
+from alignment.torch_tools import build, gradients, state_entries as entries_of
 
 TRACKED = ("backbone.bn1", "backbone.layer4.2.bn3", "classifier.aspp.convs.4.2", "classifier.classifier.1")
+
+
+def state_entries(manifest: dict) -> list[list]:
+    """``[name, shape, dtype]`` of the case's network, for manifests that list none."""
+    config = manifest["config"]
+    make = {"propagation": lambda: nets.PropagationNetwork(single_object=bool(config.get("single_object", False))),
+            "fusion": nets.FusionNet,
+            "s2m": lambda: S2M(config.get("num_classes", 1), config.get("output_stride", 16)),
+            "attention": nets.AttentionReadNetwork}
+    return entries_of(make[manifest["network"]]())
 
 
 def stages(network: str) -> dict:
@@ -37,13 +48,6 @@ def _s2m():
             "to_mask": to_mask, "summary": summary, "pad": pad}
 
 
-def build(network, state, dtype):
-    """``network`` with an upstream state, in eval mode and ``dtype``."""
-    network.to(torch.float64 if dtype == "float64" else torch.float32)
-    network.load_state_dict({name: torch.as_tensor(np.asarray(value)) for name, value in state.items()})
-    return network.eval()
-
-
 def tensors(arrays):
     return {name: torch.as_tensor(np.ascontiguousarray(value)) for name, value in arrays.items()}
 
@@ -58,7 +62,7 @@ def numpy(values):
 @torch.no_grad()
 def steps(run):
     x = tensors(inputs.propagation_steps(run))
-    net = build(nets.PropagationNetwork(run.config.get("top_k")), run.state, run.dtype)
+    net = build(lambda: nets.PropagationNetwork(run.config.get("top_k")), run.state, run.dtype)
     out = {}
     for name, masks in (("memorize1", x["mask1"]), ("memorize3", x["masks"])):
         entries = [net.memorize(x["frame"][t], masks[t]) for t in range(len(masks))]
@@ -89,8 +93,8 @@ def steps(run):
 @torch.no_grad()
 def sequence(run):
     images, masks, frames = inputs.sequence(run)
-    net = build(nets.PropagationNetwork(run.config.get("top_k")), run.state, run.dtype)
-    fusion = build(nets.FusionNet(), recipe.state_dict(run.manifest["companions"]["fusion"]), run.dtype)
+    net = build(lambda: nets.PropagationNetwork(run.config.get("top_k")), run.state, run.dtype)
+    fusion = build(nets.FusionNet, run.companion("fusion"), run.dtype)
     video = core.InferenceCore(net, fusion, torch.as_tensor(images), run.config["num_objects"],
                                run.config["mem_freq"])
     out = {}
@@ -105,8 +109,8 @@ def sequence(run):
 # Propagation, training form --------------------------------------------------------------------------------------
 
 def training_network(run):
-    return build(nets.PropagationNetwork(None, single_object=bool(run.config.get("single_object", False))), run.state,
-                 run.dtype)
+    single = bool(run.config.get("single_object", False))
+    return build(lambda: nets.PropagationNetwork(None, single_object=single), run.state, run.dtype)
 
 
 def three_frames(net, x):
@@ -128,7 +132,7 @@ def train_forward(run):
 def train_loss(run):
     x = tensors(inputs.propagation_train(run))
     out, values = three_frames(training_network(run), x), {}
-    for it in (0, 30000, 70000, 80000):
+    for it in inputs.iterations(run, "p_it", (0, 30000, 70000, 80000)):
         total, parts, share = three_frame_loss(out, x, it)
         values |= {f"total_loss_it{it}": total, f"loss_1_it{it}": parts[0], f"loss_2_it{it}": parts[1],
                    f"p_it{it}": share}
@@ -146,14 +150,14 @@ def train_metric(run):
     return numpy(values)
 
 
-def gradients(net, loss):
+def gradients_of(net, loss):
     loss.backward()
-    return {f"grad:{name}": p.grad for name, p in net.named_parameters() if p.grad is not None}
+    return {f"grad:{name}": array for name, array in gradients(net).items()}
 
 
 def train_backward(run):
     x, net = tensors(inputs.propagation_train(run)), training_network(run)
-    return numpy(gradients(net, three_frame_loss(three_frames(net, x), x, 0)[0]))
+    return gradients_of(net, three_frame_loss(three_frames(net, x), x, 0)[0])
 
 
 def train_loop(run, net, loss_at, its):
@@ -190,8 +194,8 @@ class FusionPass:
 
     def __init__(self, run):
         self.x = tensors(inputs.fusion(run))
-        self.net = build(nets.FusionNet(), run.state, run.dtype)
-        attention = build(nets.AttentionReadNetwork(), recipe.state_dict(run.manifest["companions"]["attention"]),
+        self.net = build(nets.FusionNet, run.state, run.dtype)
+        attention = build(nets.AttentionReadNetwork, run.companion("attention"),
                           run.dtype)
         names = ("src2_ref_im", "src2_ref", "src2_ref_gt", "src2_ref2", "src2_ref_gt2", "rgb")
         with torch.no_grad():
@@ -220,7 +224,7 @@ def fusion_forward(run):
 @torch.no_grad()
 def fusion_loss(run):
     made, values = FusionPass(run), {}
-    for it in (0, 3, 5, 8):
+    for it in inputs.iterations(run, "p_it", (0, 3, 5, 8)):
         values[f"total_it{it}"], values[f"p_it{it}"] = made.loss(it)
     return numpy(values)
 
@@ -237,7 +241,7 @@ def fusion_metric(run):
 
 def fusion_backward(run):
     made = FusionPass(run)
-    return numpy(gradients(made.net, made.loss(0)[0]))
+    return gradients_of(made.net, made.loss(0)[0])
 
 
 def fusion_train(run):
@@ -248,7 +252,7 @@ def fusion_train(run):
 # Scribble to mask ------------------------------------------------------------------------------------------------
 
 def s2m_network(run):
-    return build(S2M(run.config.get("num_classes", 1), run.config.get("output_stride", 16)), run.state, run.dtype)
+    return build(lambda: S2M(run.config.get("num_classes", 1), run.config.get("output_stride", 16)), run.state, run.dtype)
 
 
 class S2MPass:
@@ -290,7 +294,7 @@ def s2m_forward_train(run):
 def s2m_loss(run):
     made, values = S2MPass(run), {}
     logits, _ = made.forward()
-    for it in (0, 20001, 30000):
+    for it in inputs.iterations(run, "p_it", (0, 20001, 30000)):
         values[f"total_it{it}"], values[f"p_it{it}"] = made.loss(it, logits)
     return numpy(values)
 
@@ -304,7 +308,7 @@ def s2m_metric(run):
 
 def s2m_backward(run):
     made = S2MPass(run)
-    return numpy(gradients(made.net, made.loss(0)[0]))
+    return gradients_of(made.net, made.loss(0)[0])
 
 
 def s2m_train(run):
@@ -321,7 +325,7 @@ def to_mask(run):
     drawn = data.scribble_map(inputs.scribble_paths(run), *size)
     maps = torch.as_tensor(data.positive_negative(drawn, objects)).to(padded.dtype)
     logits, mask = core.scribbles_to_mask(s2m_network(run), padded, torch.as_tensor(current), maps[:, 0], maps[:, 1])
-    return numpy({"logits": logits, "mask": mask, "index": mask.argmax(0)})
+    return numpy({"logits": logits, "mask": mask, "index": mask.argmax(0).to(torch.uint8)})
 
 
 # Data and metrics ------------------------------------------------------------------------------------------------
@@ -336,7 +340,7 @@ def scribble(run):
     left, right, top, bottom = data.pad_amounts(height, width)
     padded = data.scribble_map(paths, height + top + bottom, width + left + right)
     first = paths[0][1]
-    return {"map": data.scribble_map(paths, height, width), "map_padded_size": padded,
+    return {"map": data.scribble_map(paths, height, width).astype(np.int16), "map_padded_size": padded.astype(np.int16),
             "bezier": data.bezier(first, 200), "dilated": data.positive_negative(padded, run.config["num_objects"]),
             "bresenham": data.bresenham((first * (width - 1, height - 1)).astype(int))}
 
@@ -344,14 +348,14 @@ def scribble(run):
 def davis_metric(run):
     out = {}
     for name, (truth, guess, size, objects) in inputs.ELLIPSES.items():
-        truth, guess = (data.ellipses(run.inputs[key], *size) for key in (truth, guess))
+        truth, guess = (inputs.ellipses(run.inputs[key], *size) for key in (truth, guess))
         pairs = [[(truth[f] == i, guess[f] == i) for i in range(1, objects + 1)] for f in range(size[0])]
         out[f"{name}_J"] = np.array([[data.jaccard(*pair) for pair in row] for row in pairs])
         out[f"{name}_F"] = np.array([[data.f_measure(*pair) for pair in row] for row in pairs])
         out[f"{name}_areas"] = np.array([[[(m[f] == i).sum() for f in range(size[0])] for m in (truth, guess)]
                                          for i in range(1, objects + 1)])
         out[f"{name}_boundary_pixels"] = np.array([[data.boundary(t).sum() for t, _ in row] for row in pairs])
-        out[f"{name}_radius"] = np.array(data.radius_of(*size[1:]))
+        out[f"{name}_radius"] = np.float64(data.radius_of(*size[1:]))
     out["small_statistics"] = np.array([[*data.statistics(out["small_J"][:, i]),
                                          *data.statistics(out["small_F"][:, i])] for i in range(3)])
     return out
@@ -369,4 +373,4 @@ def summary(run):
 
 
 def pad(run):
-    return {"low_high": np.array([data.pad_amounts(*size) for size in inputs.SIZES])}
+    return {"low_high": np.array([data.pad_amounts(*size) for size in inputs.sizes(run)])}
