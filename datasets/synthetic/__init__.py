@@ -13,6 +13,7 @@ from datasets.files import complete_folder
 LAYOUTS = {
     "ucf101": "datasets.synthetic.ucf101",
     "kinetics": "datasets.synthetic.kinetics",
+    "davis": "datasets.synthetic.davis",
 }
 
 

@@ -26,7 +26,6 @@ from models.mivos.aggregation import aggregate_wbg_channel
 from models.mivos.memory import attention, read, read_dense, rows, scaled_query
 
 UPSTREAM_DROPPED = ()
-KEY, VALUE = 128, 512  # channels
 
 
 class Query(NamedTuple):
@@ -46,16 +45,20 @@ class PropagationNetwork(nn.Layer):
             clips have three frames, and a sparse softmax has sparse gradients.
         km: width of the Gaussian of the kernelised read (evaluation), or None. 5.6 in upstream's scripts.
         single_object: the memory encoder gets no mask of the other objects (static-image stage): 4 channels.
+        depth: of the two ResNets; 50 in all published weights, 18 for miniatures.
+        width: channels of a value and of the decoder's widest stage; a key has a quarter. 512 in published weights.
     """
 
-    def __init__(self, *, top_k: int | None = 50, km: float | None = None, single_object: bool = False):
+    def __init__(self, *, top_k: int | None = 50, km: float | None = None, single_object: bool = False,
+                 depth: int = 50, width: int = 512):
         super().__init__()
         self.top_k, self.km, self.single_object = top_k, km, single_object
-        self.mask_rgb_encoder = memory_encoder(single_object)
-        self.rgb_encoder = query_encoder()
-        self.kv_m_f16 = KeyValue()
-        self.kv_q_f16 = KeyValue()
-        self.decoder = Decoder()
+        self.mask_rgb_encoder = memory_encoder(single_object, depth)
+        self.rgb_encoder = query_encoder(depth)
+        f4, f8, f16 = self.rgb_encoder.channels
+        self.kv_m_f16 = KeyValue(f16, width)
+        self.kv_q_f16 = KeyValue(f16, width)
+        self.decoder = Decoder(f8, f4, width)
 
     # Evaluation: one video -----------------------------------------------------------------------------------------
 
@@ -192,12 +195,12 @@ class AttentionReadNetwork(nn.Layer):
     Its names are a subset of the propagation network's, whose file it loads (without the decoder).
     """
 
-    def __init__(self):
+    def __init__(self, *, depth: int = 50, width: int = 512):
         super().__init__()
-        self.mask_rgb_encoder = memory_encoder(single_object=False)
-        self.rgb_encoder = query_encoder()
-        self.kv_m_f16 = KeyValue()
-        self.kv_q_f16 = KeyValue()
+        self.mask_rgb_encoder = memory_encoder(single_object=False, depth=depth)
+        self.rgb_encoder = query_encoder(depth)
+        self.kv_m_f16 = KeyValue(self.rgb_encoder.channels[2], width)
+        self.kv_q_f16 = KeyValue(self.rgb_encoder.channels[2], width)
 
     @paddle.no_grad()
     def forward(self, image, mask11, mask21, mask12, mask22, query_image):
@@ -230,14 +233,14 @@ def upstream_name(name: str) -> str:
     return name.replace("rgb_encoder.layer1.", "rgb_encoder.res2.") if name.startswith("rgb_encoder.") else name
 
 
-def memory_encoder(single_object: bool) -> ResNet:
-    """ResNet-50 up to 1/16 on image, mask and the other objects' masks; every convolution has a bias."""
-    return ResNet(depth=50, in_channels=4 if single_object else 5, num_stages=3, out_stages=(2,), conv_bias=True)
+def memory_encoder(single_object: bool, depth: int) -> ResNet:
+    """ResNet up to 1/16 on image, mask and the other objects' masks; every convolution has a bias."""
+    return ResNet(depth=depth, in_channels=4 if single_object else 5, num_stages=3, out_stages=(2,), conv_bias=True)
 
 
-def query_encoder() -> ResNet:
-    """ResNet-50 up to 1/16 on the image alone; outputs at 1/4, 1/8, 1/16."""
-    return ResNet(depth=50, num_stages=3, out_stages=(0, 1, 2))
+def query_encoder(depth: int) -> ResNet:
+    """ResNet up to 1/16 on the image alone; outputs at 1/4, 1/8, 1/16."""
+    return ResNet(depth=depth, num_stages=3, out_stages=(0, 1, 2))
 
 
 def others(masks):
@@ -269,10 +272,10 @@ def warp_difference(weights, pos, neg, size):
 class KeyValue(nn.Layer):
     """Two 3x3 convolutions on the same features: what to search by, what to find."""
 
-    def __init__(self):
+    def __init__(self, channels: int, width: int):
         super().__init__()
-        self.key_proj = nn.Conv2D(1024, KEY, 3, padding=1)
-        self.val_proj = nn.Conv2D(1024, VALUE, 3, padding=1)
+        self.key_proj = nn.Conv2D(channels, width // 4, 3, padding=1)
+        self.val_proj = nn.Conv2D(channels, width, 3, padding=1)
 
     def forward(self, x):
         return self.key_proj(x), self.val_proj(x)
@@ -281,12 +284,12 @@ class KeyValue(nn.Layer):
 class Decoder(nn.Layer):
     """Read-out and query value ``[K, 1024, h, w]`` -> logits ``[K, 1, H, W]``, refined by the query's finer features."""
 
-    def __init__(self):
+    def __init__(self, f8: int, f4: int, width: int):
         super().__init__()
-        self.compress = ResBlock(1024, 512)
-        self.up_16_8 = UpsampleBlock(512, 512, 256)
-        self.up_8_4 = UpsampleBlock(256, 256, 256)
-        self.pred = nn.Conv2D(256, 1, 3, padding=1)
+        self.compress = ResBlock(2 * width, width)
+        self.up_16_8 = UpsampleBlock(f8, width, width // 2)
+        self.up_8_4 = UpsampleBlock(f4, width // 2, width // 2)
+        self.pred = nn.Conv2D(width // 2, 1, 3, padding=1)
 
     def skips(self, f8, f4):
         """The part that knows no object."""

@@ -25,20 +25,23 @@ class S2M(nn.Layer):
     Args:
         num_classes: outputs; 1.
         output_stride: 16 (published) or 8.
+        depth: of the ResNet; 50 in published weights, 18 for miniatures.
 
     Raises:
         ValueError: for another output stride.
     """
 
-    def __init__(self, *, num_classes: int = 1, output_stride: int = 16):
+    def __init__(self, *, num_classes: int = 1, output_stride: int = 16, depth: int = 50):
         super().__init__()
         if output_stride not in (8, 16):
             raise ValueError(f"S2M output_stride {output_stride}: expected 8 or 16")
         fine = output_stride == 8
-        self.backbone = ResNet(depth=50, in_channels=6, out_stages=(0, 3), contract_dilation=True,
+        self.backbone = ResNet(depth=depth, in_channels=6, out_stages=(0, 3), contract_dilation=True,
                                strides=(1, 2, 1, 1) if fine else (1, 2, 2, 1),
                                dilations=(1, 1, 2, 4) if fine else (1, 1, 1, 2))
-        self.classifier = DeepLabHeadV3Plus(num_classes=num_classes, rates=(12, 24, 36) if fine else (6, 12, 18))
+        low, *_, high = self.backbone.channels
+        self.classifier = DeepLabHeadV3Plus(in_channels=high, low_channels=low, num_classes=num_classes,
+                                            rates=(12, 24, 36) if fine else (6, 12, 18))
 
     def forward(self, x):
         """Logits ``[B, 1, H, W]`` of ``x [B, 6, H, W]``.
