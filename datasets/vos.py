@@ -117,3 +117,22 @@ def sample(images: list[np.ndarray], masks: list[np.ndarray], targets: list[int]
     classes = np.where(second[:, 0] > 0.5, 2, first[:, 0] > 0.5).astype(np.int64)
     return {"rgb": np.stack(images), "gt": first, "sec_gt": second, "cls_gt": classes,
             "selector": np.array([1.0, float(len(targets) > 1)], np.float32), "name": name}
+
+
+class VOSVideos:
+    """Whole videos, for evaluation: one item per sequence.
+
+    Args:
+        source: videos with ``len`` and ``[i] -> Sequence``.
+        limit: use the first so many only (0: all).
+    """
+
+    def __init__(self, source, limit: int = 0):
+        self.source, self.limit = source, limit
+
+    def __len__(self) -> int:
+        return min(len(self.source), self.limit) if self.limit else len(self.source)
+
+    def get(self, index: int, rng: np.random.Generator) -> dict:
+        """``index`` of the sequence in the source, and its ``name``; frames are read where they are needed."""
+        return {"index": index, "name": self.source[index].name}

@@ -62,11 +62,18 @@ class ImagePooling(nn.Sequential):
     """Mean over the image, a 1x1 convolution, spread over the map again."""
 
     def __init__(self, in_channels: int):
-        super().__init__(nn.AdaptiveAvgPool2D(1), *conv_bn_relu(in_channels, 256, 1))
+        super().__init__(_Mean(), *conv_bn_relu(in_channels, 256, 1))
 
     def forward(self, x):
         mean = super().forward(x)  # B 256 1 1; enlarging one pixel by whatever rule repeats it
         return mean.expand([-1, -1, *x.shape[2:]])
+
+
+class _Mean(nn.Layer):
+    """Mean over the image. The backward pass of Paddle's adaptive pooling divides in float32 (2e-8 in float64)."""
+
+    def forward(self, x):
+        return x.mean([2, 3], keepdim=True)
 
 
 def conv_bn_relu(in_channels: int, out_channels: int, kernel: int, **options) -> nn.Sequential:

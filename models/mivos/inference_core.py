@@ -13,10 +13,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import paddle
 import paddle.nn.functional as F
 
+from models.layers import resize
 from models.mivos.aggregation import EDGE, aggregate_wbg, pad, pad_amounts, unpad
 from models.mivos.memory import MemoryBank
 from models.mivos.propagation import get_attention
@@ -100,6 +102,7 @@ class InferenceCore:
         self.masks = np.zeros((self.length, *self.size), np.uint8)
         self.interacted: set[int] = set()
         self.bank = MemoryBank(bank_limit)
+        self._shown: set[int] = set()  # frames whose mask is not the argmax of their result
         self._queries: dict[int, object] = {}
         self._undo, self._history = undo, []
 
@@ -120,14 +123,32 @@ class InferenceCore:
         empty[0] = EDGE
         return empty
 
+    def unpadded(self, prob: np.ndarray) -> np.ndarray:
+        """``[..., H', W']`` cut to the frame's own size."""
+        return unpad(prob, self.pad)
+
+    def labels_at(self, index: int, size: tuple[int, int]) -> np.ndarray:
+        """Labels of a frame at another size: probabilities are resized (bilinear), then compared.
+
+        A frame shown by :meth:`update_mask_only` or without any result has no probabilities; its labels are resized.
+        """
+        if tuple(size) == self.size:
+            return self.masks[index]
+        if index in self._shown or index not in self._results:
+            return cv2.resize(self.masks[index], tuple(size)[::-1], interpolation=cv2.INTER_NEAREST)
+        prob = paddle.to_tensor(np.ascontiguousarray(self.unpadded(self.prob(index))[:, 0][None]))
+        return resize(prob, list(size))[0].argmax(0).numpy().astype(np.uint8)
+
     @paddle.no_grad()
-    def interact(self, mask: np.ndarray, index: int, progress=None) -> np.ndarray:
+    def interact(self, mask: np.ndarray, index: int, progress=None, soften: bool = False) -> np.ndarray:
         """Take a frame's mask as the truth and carry it through the video.
 
         Args:
             mask: ``[k + 1, 1, H, W]`` with the background first; used as it is.
             index: the frame, from 0.
             progress: called with an iterable and its length for each pass; returns an iterable.
+            soften: aggregate the mask's objects first (soft even where it was one-hot), as upstream's semi-supervised
+                evaluation does.
 
         Returns:
             labels uint8 ``[T, H, W]`` of the whole video.
@@ -142,6 +163,8 @@ class InferenceCore:
         self._remember()
         self.interacted.add(index)
         mask = pad(paddle.to_tensor(mask).astype(self.dtype), self.pad)
+        if soften:
+            mask = aggregate_wbg(mask[1:], keep_bg=True)
         difference = mask - paddle.to_tensor(self.prob(index))
         self._added, self._removed = paddle.clip(difference, 0, 1), paddle.clip(-difference, 0, 1)
         self._store(index, mask)
@@ -158,6 +181,7 @@ class InferenceCore:
         self._check_frame(index)
         self._remember()
         self.masks[index] = self._labels(np.asarray(prob))
+        self._shown.add(index)
         return self.masks
 
     def undo(self) -> bool:
@@ -166,7 +190,7 @@ class InferenceCore:
             return False
         state = self._history.pop()
         self._results.restore(state["results"])
-        self.masks, self.interacted = state["masks"], state["interacted"]
+        self.masks, self.interacted, self._shown = state["masks"], state["interacted"], state["shown"]
         self.bank.slots = self.bank.slots[:state["slots"]]
         return True
 
@@ -214,6 +238,7 @@ class InferenceCore:
     def _store(self, index: int, prob) -> None:
         array = prob.numpy()
         self._results[index] = array
+        self._shown.discard(index)
         self.masks[index] = self._labels(array)
 
     def _labels(self, prob: np.ndarray) -> np.ndarray:
@@ -222,7 +247,7 @@ class InferenceCore:
     def _remember(self) -> None:
         if self._undo:
             self._history.append({"results": self._results.state(), "masks": self.masks.copy(),
-                                  "interacted": set(self.interacted), "slots": len(self.bank.slots)})
+                                  "interacted": set(self.interacted), "shown": set(self._shown), "slots": len(self.bank.slots)})
             del self._history[:-self._undo]
 
     def _check_frame(self, index: int) -> None:

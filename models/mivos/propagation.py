@@ -52,7 +52,7 @@ class PropagationNetwork(nn.Layer):
     def __init__(self, *, top_k: int | None = 50, km: float | None = None, single_object: bool = False,
                  depth: int = 50, width: int = 512):
         super().__init__()
-        self.top_k, self.km, self.single_object = top_k, km, single_object
+        self.top_k, self.km, self.single_object, self.width = top_k, km, single_object, width
         self.mask_rgb_encoder = memory_encoder(single_object, depth)
         self.rgb_encoder = query_encoder(depth)
         f4, f8, f16 = self.rgb_encoder.channels
