@@ -76,6 +76,14 @@ class VideoReader:
             distinct[place] = pixels
         return distinct if np.array_equal(places, np.arange(len(wanted))) else distinct[places]
 
+    def every_frame(self) -> Iterator[np.ndarray]:
+        """All frames in order, uint8 RGB ``H W 3``, one in memory at a time.
+
+        Raises:
+            VideoError: if a frame is damaged or missing at the end.
+        """
+        return self._source.read(range(len(self)))
+
 
 class _Folder:
     """Picture files of one folder in natural order."""
@@ -91,7 +99,7 @@ class _Folder:
         self.size = read_image(self.files[0]).shape[:2]
         self.fps, self.times = float(fps), np.arange(len(names)) / fps
 
-    def read(self, indices: list[int]) -> Iterator[np.ndarray]:
+    def read(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
         return (read_image(self.files[index]) for index in indices)
 
 
@@ -143,7 +151,7 @@ class _File:
         place = int(np.searchsorted(self.stamps, stamp))
         return place if place < len(self.stamps) and self.stamps[place] == stamp else None
 
-    def read(self, indices: list[int]) -> Iterator[np.ndarray]:
+    def read(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
         """Pictures of ascending frame numbers."""
         found = 0
         if self.indexed:
@@ -163,7 +171,7 @@ class _File:
                         return
             raise VideoError(f"{self.path}: frame {index} cannot be decoded; copy or download the file again")
 
-    def _seek_and_decode(self, indices: list[int]) -> Iterator[av.VideoFrame | None]:
+    def _seek_and_decode(self, indices: Sequence[int]) -> Iterator[av.VideoFrame | None]:
         """The frames wanted; None, and then no more, where the index turns out not to hold."""
         with _open(self.path, "video") as container:
             stream = container.streams.video[0]
