@@ -76,11 +76,15 @@ def read_image(path: str | Path) -> Image.Image:
 
 @dataclass(frozen=True)
 class Sequence:
-    """One video: its name, frame files and the annotation files that exist, by frame."""
+    """One video: its name, frame files and the annotation files that exist, by frame.
+
+    ``binary``: all objects count as one (DAVIS 2016).
+    """
 
     name: str
     frames: tuple[Path, ...]
     annotations: dict[int, Path]
+    binary: bool = False
 
     def image(self, frame: int) -> Image.Image:
         return read_image(self.frames[frame])
@@ -88,7 +92,8 @@ class Sequence:
     def labels(self, frame: int) -> np.ndarray:
         """Object ids; a frame without annotation is all background."""
         if frame in self.annotations:
-            return read_labels(self.annotations[frame])
+            labels = read_labels(self.annotations[frame])
+            return (labels > 0).astype(np.uint8) if self.binary else labels
         return np.zeros(self.image(frame).size[::-1], np.uint8)
 
     def objects(self) -> list[int]:
@@ -96,7 +101,7 @@ class Sequence:
         return [int(i) for i in np.unique(self.labels(min(self.annotations))) if i]
 
 
-def read_sequence(name: str, images: Path, masks: Path) -> Sequence:
+def read_sequence(name: str, images: Path, masks: Path, binary: bool = False) -> Sequence:
     """The sequence in two folders.
 
     Raises:
@@ -109,7 +114,7 @@ def read_sequence(name: str, images: Path, masks: Path) -> Sequence:
     annotations = {places[path.stem]: path for path in sorted(masks.glob("*.png")) if path.stem in places}
     if not annotations:
         raise FileNotFoundError(f"{masks} holds no annotation (*.png) of a frame of sequence {name}")
-    return Sequence(name, frames, annotations)
+    return Sequence(name, frames, annotations, binary)
 
 
 class Davis:
@@ -134,7 +139,7 @@ class Davis:
         names = [line.split()[0] for line in listed.read_text().splitlines() if line.strip()]
         if year == "2016":  # its lists name files: /JPEGImages/480p/bear/00000.jpg ...
             names = list(dict.fromkeys(Path(name).parent.name if "/" in name else name for name in names))
-        self.names = names
+        self.names, self.binary = names, year == "2016"
 
     def __len__(self) -> int:
         return len(self.names)
@@ -142,7 +147,7 @@ class Davis:
     def __getitem__(self, index: int) -> Sequence:
         name = self.names[index]
         return read_sequence(name, self.root / "JPEGImages" / self.resolution / name,
-                             self.root / "Annotations" / self.resolution / name)
+                             self.root / "Annotations" / self.resolution / name, binary=self.binary)
 
     def scribbles(self, name: str) -> list[Path]:
         """The first scribbles given for a sequence (three files in the interactive set)."""
