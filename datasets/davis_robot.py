@@ -66,7 +66,7 @@ class Robot:
         index[tuple(nodes.T)] = np.arange(len(nodes))
         edges = []
         for dy, dx in ((0, 1), (1, 0), (1, 1), (1, -1)):
-            there = nodes + (dy, dx)
+            there = nodes + np.array((dy, dx))
             valid = (there >= 0).all(1) & (there < region.shape).all(1)
             other = index[tuple(there[valid].T)]
             edges.append(np.stack([np.flatnonzero(valid)[other >= 0], other[other >= 0]]))

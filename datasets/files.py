@@ -45,4 +45,5 @@ def complete_folder(path: str | Path) -> Iterator[Path]:
 
 def natural_key(name: str) -> list:
     """Sorting key under which ``frame_9`` comes before ``frame_10``."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+    parts = re.split(r"(\d+)", name)  # texts and numbers in turn
+    return [(int(part), "") if place % 2 else (-1, part) for place, part in enumerate(parts)]

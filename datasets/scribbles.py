@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -78,7 +79,7 @@ def bresenham(points: np.ndarray) -> np.ndarray:
     points = np.asarray(points, np.int64)
     if len(points) < 2:
         return points
-    return np.concatenate([_line(start, end) for start, end in zip(points[:-1], points[1:], strict=True)])
+    return np.concatenate([_line(start, end) for start, end in pairwise(points)])
 
 
 def _line(start: np.ndarray, end: np.ndarray) -> np.ndarray:

@@ -145,6 +145,9 @@ class _File:
         if len(packets) < 0.99 * announced - 2 and (duration is None or last < 0.95 * duration):
             raise VideoError(f"{self.path} announces {announced} frames but holds {len(packets)}: its end is missing; "
                              "copy or download it again")
+        lacking = _lacking_bytes(self.path)
+        if lacking > 0:
+            raise VideoError(f"{self.path} breaks off {lacking} bytes too early; copy or download it again")
 
     def rank(self, stamp: int) -> int | None:
         """Frame number of a time stamp."""
@@ -323,6 +326,21 @@ def _open(path: Path, kind: str):
         raise VideoError(f"{path} has no {kind} stream (found: {held}); give a file with {kind}"
                          + (" or a folder of frames" if kind == "video" else ""))
     return container
+
+
+def _lacking_bytes(path: Path) -> int:
+    """How much of a Matroska or WebM file is missing by the size in its head; FFmpeg takes a cut one for whole."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+    place = head.find(b"\x18\x53\x80\x67")  # the segment, which holds all the rest
+    if not head.startswith(b"\x1a\x45\xdf\xa3") or place < 0:
+        return 0
+    place += 4
+    width = 9 - head[place].bit_length()  # leading zeros tell how many bytes the size has
+    size = int.from_bytes(head[place:place + width], "big") - (1 << 7 * width)
+    if size == (1 << 7 * width) - 1:  # unknown: written to a stream
+        return 0
+    return place + width + size - path.stat().st_size
 
 
 def _demux(container, stream, path: Path) -> Iterator[av.Packet]:

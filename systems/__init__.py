@@ -8,6 +8,8 @@ import importlib
 SYSTEMS = {
     "mvf": "systems.mvf:MVF",
     "mivos": "systems.mivos:Mivos",
+    "actionclip": "systems.actionclip:ActionCLIPSystem",
+    "xclip": "systems.xclip:XCLIPSystem",
 }
 
 

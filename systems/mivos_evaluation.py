@@ -1,4 +1,4 @@
-"""How MiVOS is judged: semi-supervised DAVIS, the interactive loop, YouTubeVOS' output, and quick scores of the parts."""
+"""How MiVOS is judged: semi-supervised DAVIS, the interactive loop, YouTubeVOS' output, scores of the parts."""
 from __future__ import annotations
 
 import csv

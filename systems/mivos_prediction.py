@@ -9,7 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from datasets.davis import read_labels
-from datasets.scribbles import annotated_frames, from_clicks, positive_negative, read_scribbles, scribble_map, strokes_of
+from datasets.scribbles import (
+    annotated_frames,
+    from_clicks,
+    positive_negative,
+    read_scribbles,
+    scribble_map,
+    strokes_of,
+)
 from datasets.video import VideoReader
 from deploy.prediction import MaskVideoPrediction
 from engine.progress import progress
@@ -227,5 +234,6 @@ def _read_interaction(system, kind: str, value: str, images: Images) -> list[dic
 
 def _inside(frame: int, images: Images, source: str) -> int:
     if not 0 <= frame < len(images):
-        raise ValueError(f"{source}: frame {frame} is outside the video's {len(images)} frames (0 to {len(images) - 1})")
+        raise ValueError(f"{source}: frame {frame} is outside the video's {len(images)} frames "
+                         f"(0 to {len(images) - 1})")
     return frame

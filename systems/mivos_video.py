@@ -61,9 +61,9 @@ class Images:
 def start_core(networks: dict, images: Images, objects: int, options, *, fuse: bool = True, undo: int = 0
                ) -> InferenceCore:
     """The state over one video, with the configured memory."""
-    return InferenceCore(propagation=networks["propagation"], fusion=networks["fusion"] if fuse else None, frames=images,
-                         num_objects=objects, mem_freq=options.mem_freq, mem_profile=options.mem_profile,
-                         bank_limit=options.bank_limit or None, undo=undo)
+    return InferenceCore(propagation=networks["propagation"], fusion=networks["fusion"] if fuse else None,
+                         frames=images, num_objects=objects, mem_freq=options.mem_freq,
+                         mem_profile=options.mem_profile, bank_limit=options.bank_limit or None, undo=undo)
 
 
 def label_probabilities(labels: np.ndarray, objects: int, size: tuple[int, int]) -> np.ndarray:

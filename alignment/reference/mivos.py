@@ -213,7 +213,7 @@ class PropagationNetwork(nn.Module):
         """Training form. Lists of keys and values per object -> (logits [B, 1+K, H, W], masks [B, K, H, W])."""
         _, f8, f4, query_key, query_value = self.get_query_values(frame)
         logits = [self.decoder(torch.cat([read(k, v, query_key), query_value], 1), f8, f4)
-                  for k, v in zip(keys, values)]
+                  for k, v in zip(keys, values, strict=True)]
         prob = torch.sigmoid(torch.cat(logits, 1))
         if selector is not None:
             prob = prob * selector[:, :, None, None]

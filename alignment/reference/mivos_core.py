@@ -139,8 +139,8 @@ def three_frames(network, rgb, gt, sec_gt=None, selector=None):
     if two:
         out["sec_mask_1"] = masks[:, 1:]
     second = memorize_objects(network, rgb[:, 1], masks[:, :1], masks[:, 1:] if two else None)
-    keys = [torch.cat([a[0], b[0]], 2) for a, b in zip(first, second)]
-    values = [torch.cat([a[1], b[1]], 2) for a, b in zip(first, second)]
+    keys = [torch.cat([a[0], b[0]], 2) for a, b in zip(first, second, strict=True)]
+    values = [torch.cat([a[1], b[1]], 2) for a, b in zip(first, second, strict=True)]
     logits, masks = network.segment_train(rgb[:, 2], keys, values, selector)
     out["logits_2"], out["mask_2"] = logits, masks[:, :1]
     if two:

@@ -7,6 +7,7 @@ where ours is vectorised.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 
@@ -67,7 +68,7 @@ def line(start, end):
 def bresenham(points):
     """Lines through integer points [n, 2]; inner points come twice, as in davis-interactive."""
     points = [tuple(int(v) for v in p) for p in points]
-    return np.array([pixel for a, b in zip(points, points[1:]) for pixel in line(a, b)])
+    return np.array([pixel for a, b in pairwise(points) for pixel in line(a, b)])
 
 
 def scribble_map(paths, height, width):

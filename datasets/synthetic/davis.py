@@ -22,7 +22,7 @@ FUSED = 4  # training sequences with generated propagations
 
 
 def write(folder: Path, seed: int) -> None:
-    """``DAVIS/{JPEGImages,Annotations,ImageSets,Scribbles}``, ``static/...``, ``fusion_data/sep5_m5/...``, ``YouTubeVOS``."""
+    """``DAVIS/{JPEGImages,Annotations,ImageSets,Scribbles}``, ``static``, ``fusion_data/sep5_m5``, ``YouTubeVOS``."""
     folder, davis = Path(folder), Path(folder) / "DAVIS"
     (davis / "ImageSets" / "2017").mkdir(parents=True)
     (davis / "ImageSets" / "2016").mkdir(parents=True)

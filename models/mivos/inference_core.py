@@ -246,8 +246,9 @@ class InferenceCore:
 
     def _remember(self) -> None:
         if self._undo:
-            self._history.append({"results": self._results.state(), "masks": self.masks.copy(),
-                                  "interacted": set(self.interacted), "shown": set(self._shown), "slots": len(self.bank.slots)})
+            self._history.append({
+                "results": self._results.state(), "masks": self.masks.copy(), "interacted": set(self.interacted),
+                "shown": set(self._shown), "slots": len(self.bank.slots)})
             del self._history[:-self._undo]
 
     def _check_frame(self, index: int) -> None:

@@ -106,7 +106,8 @@ class PropagationNetwork(nn.Layer):
     # Training: a batch of three-frame samples ------------------------------------------------------------------------
 
     def encode_memory(self, frame, mask, other=None):
-        """``[B, 3, H, W]``, ``[B, 1, H, W]`` (and the others' sum) -> key ``[B, 128, 1, h, w]``, value ``[B, 512, 1, h, w]``."""
+        """Key ``[B, 128, 1, h, w]`` and value ``[B, 512, 1, h, w]`` of ``frame [B, 3, H, W]`` with ``mask [B, 1, H, W]``
+        (and ``other``, the sum of the other objects' masks)."""
         parts = [frame, mask] if self.single_object else [frame, mask, other]
         (f16,) = self.mask_rgb_encoder(paddle.concat(parts, 1))
         key, value = self.kv_m_f16(f16)
@@ -255,7 +256,7 @@ def others(masks):
 
 
 def get_attention(memory_key, pos, neg, query_key):
-    """Difference maps ``[1, 1, H, W]`` of the frame of ``memory_key`` seen from the query: ``[1, 2, H, W]``, pos first."""
+    """Difference maps ``[1, 1, H, W]`` at ``memory_key``'s frame, seen from the query: ``[1, 2, H, W]``, pos first."""
     return warp_difference(attention(memory_key, query_key), pos, neg, query_key.shape[2:])
 
 
@@ -282,7 +283,7 @@ class KeyValue(nn.Layer):
 
 
 class Decoder(nn.Layer):
-    """Read-out and query value ``[K, 1024, h, w]`` -> logits ``[K, 1, H, W]``, refined by the query's finer features."""
+    """Read-out and query value ``[K, 1024, h, w]`` -> logits ``[K, 1, H, W]``, refined by the query's features."""
 
     def __init__(self, f8: int, f4: int, width: int):
         super().__init__()

@@ -139,6 +139,13 @@ def iterations(run, prefix: str, default: tuple[int, ...]) -> list[int]:
     return found or list(default)
 
 
+def tracked(run) -> list[str]:
+    """Running statistics that the training stage of s2m records."""
+    found = [name for name in run.wanted or () if "running_" in name]
+    return found or [f"{layer}.{kind}" for kind in ("running_mean", "running_var") for layer in (
+        "backbone.bn1", "backbone.layer4.2.bn3", "classifier.aspp.convs.4.2", "classifier.classifier.1")]
+
+
 def ellipses(table: np.ndarray, frames: int, height: int, width: int) -> np.ndarray:
     """uint8 label maps ``[frames, H, W]`` of rows [frame, label, cy, cx, ry, rx]; a later one overwrites."""
     maps = np.zeros((frames, height, width), np.uint8)

@@ -18,8 +18,6 @@ from metrics import davis
 from models.mivos import aggregation, fusion, memory, propagation, s2m
 from models.mivos.inference_core import InferenceCore
 
-TRACKED = ("backbone.bn1", "backbone.layer4.2.bn3", "classifier.aspp.convs.4.2", "classifier.classifier.1")
-
 
 def stages(network: str) -> dict:
     """Stage name -> function(run) -> arrays, for ``propagation``, ``fusion`` or ``s2m``."""
@@ -56,7 +54,7 @@ def propagation_network(run, **options):
     return build(lambda: propagation.PropagationNetwork(**options), run.state, run.dtype, propagation.upstream_name)
 
 
-# Propagation, evaluation form ------------------------------------------------------------------------------------
+# Propagation, evaluation form
 
 @paddle.no_grad()
 def steps(run):
@@ -117,7 +115,7 @@ def sequence(run):
     return out
 
 
-# Propagation, training form --------------------------------------------------------------------------------------
+# Propagation, training form ------------------------------------------------------------
 
 class PropagationPass:
     """Three frames of a batch, the loss and its parts."""
@@ -132,8 +130,8 @@ class PropagationPass:
 
     def losses(self, out, it):
         share = losses.hard_share(it, 20000, 70000)
-        parts = [losses.bootstrapped_by_sample(out[f"logits_{t}"], self.x["cls_gt"][:, t], self.x.get("selector"), share)
-                 for t in (1, 2)]
+        x, selector = self.x, self.x.get("selector")
+        parts = [losses.bootstrapped_by_sample(out[f"logits_{t}"], x["cls_gt"][:, t], selector, share) for t in (1, 2)]
         return parts[0] + parts[1], parts, share
 
 
@@ -200,7 +198,7 @@ def train_loop(run, net, upstream_name, loss_at, its):
     return {"losses": np.array(values)} | _named(entries(net, upstream_name), "param")
 
 
-# Fusion ----------------------------------------------------------------------------------------------------------
+# Fusion ------------------------------------------------------------
 
 class FusionPass:
     """One pass of the fusion training on a batch, the attention frozen."""
@@ -224,7 +222,8 @@ class FusionPass:
 
     def loss(self, it):
         share = losses.hard_share(it, int(0.2 * self.iterations), int(0.5 * self.iterations))
-        return losses.bootstrapped_by_sample(self.forward()["logits"], self.x["cls_gt"], self.x["selector"], share), share
+        logits = self.forward()["logits"]
+        return losses.bootstrapped_by_sample(logits, self.x["cls_gt"], self.x["selector"], share), share
 
 
 @paddle.no_grad()
@@ -262,7 +261,7 @@ def fusion_train(run):
     return train_loop(run, made.net, fusion.upstream_name, lambda it: made.loss(it)[0], range(5))
 
 
-# Scribble to mask ------------------------------------------------------------------------------------------------
+# Scribble to mask ------------------------------------------------------------
 
 def s2m_network(run):
     options = {name: run.config[name] for name in ("num_classes", "output_stride") if name in run.config}
@@ -301,7 +300,7 @@ def s2m_forward_train(run):
     made = S2MPass(run)
     logits, mask = made.forward()
     state = entries(made.net, s2m.upstream_name)
-    tracked = {f"{name}.{kind}": state[f"{name}.{kind}"] for name in TRACKED for kind in ("running_mean", "running_var")}
+    tracked = {name: state[name] for name in inputs.tracked(run)}
     return numpy({"logits": logits, "mask": mask} | tracked)
 
 
@@ -343,7 +342,7 @@ def to_mask(run):
     return {"logits": logits, "mask": mask, "index": mask.argmax(0).astype(np.uint8)}
 
 
-# Data and metrics ------------------------------------------------------------------------------------------------
+# Data and metrics ------------------------------------------------------------
 
 def sampling(run):
     return {key: np.array([frame_triple(LegacyNumpy(seed), frames, jump) for seed in range(12)])

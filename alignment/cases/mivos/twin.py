@@ -10,9 +10,8 @@ from alignment.reference import mivos as nets
 from alignment.reference import mivos_core as core
 from alignment.reference import mivos_data as data
 from alignment.reference.mivos_s2m import S2M
-from alignment.torch_tools import build, gradients, state_entries as entries_of
-
-TRACKED = ("backbone.bn1", "backbone.layer4.2.bn3", "classifier.aspp.convs.4.2", "classifier.classifier.1")
+from alignment.torch_tools import build, gradients
+from alignment.torch_tools import state_entries as entries_of
 
 
 def state_entries(manifest: dict) -> list[list]:
@@ -57,7 +56,7 @@ def numpy(values):
             for name, value in values.items()}
 
 
-# Propagation, evaluation form ------------------------------------------------------------------------------------
+# Propagation, evaluation form ------------------------------------------------------------
 
 @torch.no_grad()
 def steps(run):
@@ -68,7 +67,7 @@ def steps(run):
         entries = [net.memorize(x["frame"][t], masks[t]) for t in range(len(masks))]
         out[f"{name}_key"], out[f"{name}_value"] = (torch.cat([e[i] for e in entries], 2) for i in (0, 1))
     query = net.get_query_values(x["frame"][-1])
-    out |= dict(zip(("query_f16", "query_f8", "query_f4", "query_key", "query_value"), query))
+    out |= dict(zip(("query_f16", "query_f8", "query_f4", "query_key", "query_value"), query, strict=True))
     key, value = out["memorize3_key"][:1], out["memorize3_value"][:1]
     for name, top_k, km in (("read_top", net.top_k, None), ("read_dense", None, None),
                             ("read_km_top", net.top_k, 5.6), ("read_km_dense", None, 5.6)):
@@ -98,7 +97,7 @@ def sequence(run):
     video = core.InferenceCore(net, fusion, torch.as_tensor(images), run.config["num_objects"],
                                run.config["mem_freq"])
     out = {}
-    for r, (mask, frame) in enumerate(zip(masks, frames)):
+    for r, (mask, frame) in enumerate(zip(masks, frames, strict=True)):
         result = video.interact(torch.as_tensor(mask), frame).numpy()
         out |= {f"round{r}/prob_{t}": video.prob[:, t].numpy().copy() for t in range(video.t)}
         out |= {f"round{r}/masks": result, f"round{r}/areas": np.stack(
@@ -106,7 +105,7 @@ def sequence(run):
     return out
 
 
-# Propagation, training form --------------------------------------------------------------------------------------
+# Propagation, training form ------------------------------------------------------------
 
 def training_network(run):
     single = bool(run.config.get("single_object", False))
@@ -187,7 +186,7 @@ def train_steps(run):
     return {name: recipe.sample(a, 256) if name.startswith("param:") else a for name, a in made.items()}
 
 
-# Fusion ----------------------------------------------------------------------------------------------------------
+# Fusion ------------------------------------------------------------
 
 class FusionPass:
     """One pass of upstream's FusionModel on a batch."""
@@ -205,7 +204,7 @@ class FusionPass:
     def forward(self):
         x = self.x
         logits = [self.net(x["rgb"], *segs, attention, x["dist"]) for segs, attention in zip(
-            ((x["seg1"], x["seg2"]), (x["seg12"], x["seg22"])), self.attention)]
+            ((x["seg1"], x["seg2"]), (x["seg12"], x["seg22"])), self.attention, strict=True)]
         prob = torch.sigmoid(torch.cat(logits, 1)) * x["selector"][:, :, None, None]
         aggregated, mask = nets.aggregate_wbg_channel(prob)
         return {"attn1": self.attention[0], "attn2": self.attention[1], "fusion_logit1": logits[0],
@@ -249,10 +248,11 @@ def fusion_train(run):
     return train_loop(run, made.net, lambda it: made.loss(it)[0], range(5))
 
 
-# Scribble to mask ------------------------------------------------------------------------------------------------
+# Scribble to mask ------------------------------------------------------------
 
 def s2m_network(run):
-    return build(lambda: S2M(run.config.get("num_classes", 1), run.config.get("output_stride", 16)), run.state, run.dtype)
+    options = run.config.get("num_classes", 1), run.config.get("output_stride", 16)
+    return build(lambda: S2M(*options), run.state, run.dtype)
 
 
 class S2MPass:
@@ -286,7 +286,7 @@ def s2m_forward_train(run):
     made = S2MPass(run)
     logits, mask = made.forward()
     state = made.net.state_dict()
-    tracked = {f"{name}.{kind}": state[f"{name}.{kind}"] for name in TRACKED for kind in ("running_mean", "running_var")}
+    tracked = {name: state[name] for name in inputs.tracked(run)}
     return numpy({"logits": logits, "mask": mask} | tracked)
 
 
@@ -328,7 +328,7 @@ def to_mask(run):
     return numpy({"logits": logits, "mask": mask, "index": mask.argmax(0).to(torch.uint8)})
 
 
-# Data and metrics ------------------------------------------------------------------------------------------------
+# Data and metrics ------------------------------------------------------------
 
 def sampling(run):
     return {key: np.array([data.frame_triple(np.random.RandomState(seed), n, jump) for seed in range(12)])
@@ -340,7 +340,8 @@ def scribble(run):
     left, right, top, bottom = data.pad_amounts(height, width)
     padded = data.scribble_map(paths, height + top + bottom, width + left + right)
     first = paths[0][1]
-    return {"map": data.scribble_map(paths, height, width).astype(np.int16), "map_padded_size": padded.astype(np.int16),
+    return {"map": data.scribble_map(paths, height, width).astype(np.int16),
+            "map_padded_size": padded.astype(np.int16),
             "bezier": data.bezier(first, 200), "dilated": data.positive_negative(padded, run.config["num_objects"]),
             "bresenham": data.bresenham((first * (width - 1, height - 1)).astype(int))}
 
