@@ -106,7 +106,7 @@ class PropagationNetwork(nn.Layer):
     # Training: a batch of three-frame samples ------------------------------------------------------------------------
 
     def encode_memory(self, frame, mask, other=None):
-        """Key ``[B, 128, 1, h, w]`` and value ``[B, 512, 1, h, w]`` of ``frame [B, 3, H, W]`` with ``mask [B, 1, H, W]``
+        """Key ``[B, 128, 1, h, w]``, value ``[B, 512, 1, h, w]`` of ``frame [B, 3, H, W]`` with ``mask [B, 1, H, W]``
         (and ``other``, the sum of the other objects' masks)."""
         parts = [frame, mask] if self.single_object else [frame, mask, other]
         (f16,) = self.mask_rgb_encoder(paddle.concat(parts, 1))

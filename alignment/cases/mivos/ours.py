@@ -131,7 +131,8 @@ class PropagationPass:
     def losses(self, out, it):
         share = losses.hard_share(it, 20000, 70000)
         x, selector = self.x, self.x.get("selector")
-        parts = [losses.bootstrapped_by_sample(out[f"logits_{t}"], x["cls_gt"][:, t], selector, share) for t in (1, 2)]
+        parts = [losses.bootstrapped_by_sample(out[f"logits_{t}"], x["cls_gt"][:, t], selector, share)
+                 for t in (1, 2)]
         return parts[0] + parts[1], parts, share
 
 
@@ -186,8 +187,8 @@ def train_loop(run, net, upstream_name, loss_at, its):
     """Adam with L2 and a rate that falls at milestones, one update per iteration; losses and parameters after it."""
     spec = run.stage if "lr" in run.stage else run.manifest["stages"][run.name]
     rate = multistep(spec["lr"], spec["milestones"], spec["gamma"])
-    optimizer = Optimizer([Group("all", net.named_parameters(), rate, spec["weight_decay"])], kind="adam", betas=spec["betas"],
-                          eps=spec["eps"])
+    groups = [Group("all", net.named_parameters(), rate, spec["weight_decay"])]
+    optimizer = Optimizer(groups, kind="adam", betas=spec["betas"], eps=spec["eps"])
     values = []
     for it in its:
         loss = loss_at(it)
@@ -283,7 +284,8 @@ class S2MPass:
         return logits, mask[:, 1:]
 
     def loss(self, it, logits=None):
-        logits, share = self.forward()[0] if logits is None else logits, losses.hard_share(it, 10000, 30000)
+        logits = self.forward()[0] if logits is None else logits
+        share = losses.hard_share(it, 10000, 30000)
         return losses.bootstrapped_cross_entropy(logits, self.target, share), share
 
 
