@@ -66,7 +66,7 @@ class ImagePooling(nn.Sequential):
 
     def forward(self, x):
         mean = super().forward(x)  # B 256 1 1; enlarging one pixel by whatever rule repeats it
-        return mean.expand([-1, -1, *x.shape[2:]])
+        return mean + paddle.zeros_like(x[:, :1])  # not expand: sizes may be unknown in a static graph
 
 
 class _Mean(nn.Layer):

@@ -35,7 +35,7 @@ class FusionNet(nn.Layer):
             attention: ``[B, 2, H, W]``, added and removed.
             time: ``[B, 2]``, distance to the frame of the earlier and to that of the new interaction, as shares.
         """
-        time = time.unsqueeze([2, 3]).expand([-1, -1, *image.shape[2:]])
+        time = time.unsqueeze([2, 3]) + paddle.zeros_like(image[:, :1])  # B 2 H W, of sizes unknown to a static graph
         x = self.conv1(paddle.concat([image, seg1, seg2, attention, time], 1))
         x = F.relu(x + self.conv2(x))
         x = F.relu(x + self.conv3(x))
