@@ -29,7 +29,8 @@ def _case(name: str, network: str, gain: float, config: dict, inputs: dict, stag
 
 def _single_object() -> dict[str, Any]:
     """Stage 0: a memory encoder with four channels; the hard share of every phase."""
-    inputs = {"rgb": {"shape": [2, 3, 3, 48, 64], "range": [-1, 1]}, "owner": {"shape": [2, 3, 12, 16], "range": [0, 2]}}
+    inputs = {"rgb": {"shape": [2, 3, 3, 48, 64], "range": [-1, 1]},
+              "owner": {"shape": [2, 3, 12, 16], "range": [0, 2]}}
     stages = {name: {"mode": "eval", "about": "three frames of one object"} for name in
               ("forward", "loss", "metric", "backward")}
     stages["train"] = {"mode": "eval", "about": "three steps", "its": [1, 30001, 80001], "lr": 1e-6, **_ADAM}
