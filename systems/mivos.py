@@ -317,5 +317,5 @@ class Mivos:
 
     @classmethod
     def inference_inputs(cls, description: dict[str, Any], path: str | Path) -> dict[str, np.ndarray]:
-        """Inputs of a single exported graph (fusion, s2m) from a video's first frame, for timing."""
+        """Inputs of an exported graph (fusion, s2m, the propagation's ``query``) from a video's first frame."""
         return mivos_export.inputs(description, path)

@@ -107,8 +107,8 @@ def description(config) -> dict[str, Any]:
 
 
 def inputs(document: dict[str, Any], path: str | Path) -> dict[str, np.ndarray]:
-    """The first frame of a video with a mask of its middle, as inputs of a single exported graph (fusion, s2m), or of
-    ``query`` and ``memorize``."""
+    """The first frame of a video with a mask of its middle, as inputs of the single exported graph of fusion or s2m; of
+    the propagation's graphs those of ``query``, whose input is a frame alone."""
     images = Images.of_reader(VideoReader(path), document["config"]["data"]["size"])
     height, width = (side // 16 * 16 for side in images.size)
     image = images[0][None, :, :height, :width]
@@ -119,7 +119,7 @@ def inputs(document: dict[str, Any], path: str | Path) -> dict[str, np.ndarray]:
     if document["part"] == "fusion":
         return {"image": image, "seg1": mask, "seg2": mask, "attention": np.concatenate([mask, mask], 1),
                 "time": np.array([[0.5, 0.5]], np.float32)}
-    return {"frame": image, "masks": mask}
+    return {"frame": image}
 
 
 class GraphPropagation:
