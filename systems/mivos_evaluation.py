@@ -11,6 +11,7 @@ import numpy as np
 from datasets.davis import Sequence, write_labels
 from datasets.davis_robot import Robot
 from datasets.scribbles import annotated_frames, positive_negative, read_scribbles, scribble_map, strokes_of
+from engine import distributed
 from engine.files import atomic_write
 from metrics.davis import SemiSupervised, frame_scores, interactive_summary
 from models.mivos.appearing import AppearingObjects
@@ -44,6 +45,7 @@ def semi_supervised(system, networks, sequences, source=None) -> dict[str, float
         if len(video.annotations) == len(video.frames):  # test-dev keeps its annotations to itself
             truth = np.stack([video.labels(t) for t in range(len(video.frames))])
             measures.add(video.name, truth, result, video.objects())
+    measures.rows = [row for rows in distributed.gather(measures.rows) for row in rows]
     if not measures.rows:
         return {}
     _write_csv(Path(system.config.output_dir) / "per_object.csv", measures.rows)
@@ -92,7 +94,7 @@ def youtube(system, networks, sequences, source=None) -> dict[str, float]:
         result = {t: original[core.labels_at(t, shape)] for t in range(marked[0], core.length)}
         _save(folder / video.name, video, result)
         count += 1
-    return {"videos": float(count)}
+    return {"videos": float(sum(distributed.gather(count)))}
 
 
 def interactive(system, networks, sequences, source) -> dict[str, float]:
@@ -109,6 +111,8 @@ def interactive(system, networks, sequences, source) -> dict[str, float]:
                                Robot(np.random.default_rng(system.config.seed)))
             for interaction, (scores, seconds) in enumerate(session):
                 rows[interaction, (video.name, start.stem)] = scores, seconds
+    for other_rows, other_budgets in distributed.gather((rows, budgets)):
+        rows, budgets = {**rows, **other_rows}, {**budgets, **other_budgets}
     if not rows:
         raise ValueError("no first scribbles found: DAVIS' interactive set has Scribbles/SEQUENCE/001.json ...")
     limit = SECONDS_PER_OBJECT * INTERACTIONS * float(np.mean(list(budgets.values())))
@@ -175,7 +179,8 @@ def _evaluate_fusion(system, networks, sequences) -> dict[str, float]:
             original = np.array([0, *objects], np.uint8)
             found[name] += [frame_scores(truth[t], original[core.labels_at(t, truth.shape[1:])], objects).mean()
                             for t in range(1, last)]
-    return {name: float(np.mean(values)) for name, values in found.items()}
+    gathered = distributed.gather(found)
+    return {name: float(np.mean([value for part in gathered for value in part[name]])) for name in found}
 
 
 def _evaluate_s2m(network, loader, progress) -> dict[str, float]:
@@ -183,6 +188,7 @@ def _evaluate_s2m(network, loader, progress) -> dict[str, float]:
     for batch in progress(loader.epoch(0), "evaluate", len(loader)):
         mask, truth = (network(batch["input"])[:, 0] > 0).numpy(), (batch["cls_gt"] > 0).numpy()
         hits += (mask & truth).sum(), (mask | truth).sum()
+    hits = sum(distributed.gather(hits))
     return {"iou": float((hits[0] + 1) / (hits[1] + 1))}
 
 
@@ -201,6 +207,8 @@ def _save(folder: Path, video: Sequence, result) -> None:
 
 
 def _write_csv(path: Path, rows: list[dict]) -> None:
+    if not distributed.is_main():
+        return
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]))
     writer.writeheader()
