@@ -50,7 +50,7 @@ def run_bundle(bundle: Bundle, side: str = "paddle", only: list[str] | None = No
     verdicts = []
     for stage in stages:
         found = _judge_stage(bundle, stage, answer, yardsticks)
-        if any(not verdict.passed and verdict.finding == "values" and _is_float32(bundle, verdict.key)
+        if any(not verdict.passed and verdict.finding == "values" and _of_float32_run(bundle, verdict.key)
                for verdict in found):
             found = _judge_stage(bundle, stage, answer, yardsticks | _remeasure(bundle, stage, yardsticks))
         verdicts += found
@@ -67,10 +67,15 @@ def _is_float32(bundle: Bundle, key: str) -> bool:
     """Whether a float32 run made the key. Some bundles note such a run's losses in float64; a network's float64 run
     has its own stage."""
     stage = key.split("/", 1)[0]
-    noted = (split_stage(stage)[1] == "float32" and f"{stage}64" in bundle.manifest["stages"]
-             and bundle.manifest["state"])
     dtype = bundle.values[key].dtype
-    return dtype == np.float32 or (dtype == np.float64 and bool(noted))
+    return dtype == np.float32 or (dtype == np.float64 and f"{stage}64" in bundle.manifest["stages"]
+                                   and _of_float32_run(bundle, key))
+
+
+def _of_float32_run(bundle: Bundle, key: str) -> bool:
+    """Whether the key may carry a float32 network's rounding, whatever type it is noted in."""
+    dtype = split_stage(key.split("/", 1)[0])[1]
+    return dtype == "float32" and bool(bundle.manifest["state"]) and bundle.values[key].dtype.kind == "f"
 
 
 def load_allowances(manifest: dict) -> list[Allowance]:
@@ -103,7 +108,7 @@ def _judge(bundle: Bundle, key: str, answer: worker.Answer, allowances: list[All
     by_stage = allowance is not None and allowance.stage_scale
     scale = largest[compare.group(key) or "all"] if by_stage else bundle.scale(key)
     got, want = answer.arrays[key], bundle.wanted(key)
-    if got.dtype == want.dtype == np.float64 and _is_float32(bundle, key):
+    if got.dtype == want.dtype == np.float64 and (_is_float32(bundle, key) or key in yardsticks):
         got, want = got.astype(np.float32), want.astype(np.float32)
     verdict = compare.judge(key, got, want, scale=scale,
                             yardstick=yardsticks.get(key), allowance=allowance)
@@ -146,7 +151,7 @@ def _yardsticks(bundle: Bundle, stages: list[str]) -> dict[str, float]:
 
 def _remeasure(bundle: Bundle, stage: str, recorded: dict[str, float]) -> dict[str, float]:
     """Yardsticks of a float32 stage from further evaluations of the original's formulation (the torch twin)."""
-    keys = [f"{stage}/{name}" for name in bundle.keys(stage) if _is_float32(bundle, f"{stage}/{name}")]
+    keys = [f"{stage}/{name}" for name in bundle.keys(stage) if _of_float32_run(bundle, f"{stage}/{name}")]
     request = _request(bundle, stage)
     exact = worker.ask("torch", _slim(bundle), [{**request, "dtype": "float64"}]).arrays
     return rounding.remeasure(_slim(bundle), request, exact, {key: bundle.scale(key) for key in keys}, recorded)
