@@ -14,6 +14,7 @@ LAYOUTS = {
     "cityscapes": "datasets.synthetic.cityscapes",
     "ucf101": "datasets.synthetic.ucf101",
     "kinetics": "datasets.synthetic.kinetics",
+    "davis": "datasets.synthetic.davis",
     "colour_motion": "datasets.synthetic.colour_motion",
 }
 
