@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ class Run:
     name: str  # of the stage, without a trailing 64
     dtype: str  # float32 or float64: the precision of the network
     wanted: list[str] | None = None  # names to produce (without ``stage/``); None: everything the stage has
-    extra: dict[str, Any] = field(default_factory=dict)
+    jitter: int | None = None  # seed of a shift of the inputs by at most half a unit in the last place
 
     @property
     def config(self) -> dict[str, Any]:
@@ -39,10 +39,10 @@ class Run:
 
     @property
     def stage(self) -> dict[str, Any]:
-        """The manifest's entry of this stage (that of the float64 twin where only it exists)."""
+        """The manifest's entry of this stage; the float64 twin's entry repeats only what differs."""
         stages = self.manifest["stages"]
-        twin = f"{self.name}64"
-        return stages[twin] if self.dtype == "float64" and twin in stages else stages.get(self.name, {})
+        twin = stages.get(f"{self.name}64", {}) if self.dtype == "float64" else {}
+        return {**stages.get(self.name, {}), **twin}
 
     @property
     def network(self) -> str:
@@ -52,8 +52,13 @@ class Run:
     def inputs(self) -> dict[str, np.ndarray]:
         """The recipe's inputs. Floats are made as float32 values and, for a float64 run, upcast."""
         made = recipe.inputs(self.manifest)
-        return {name: array.astype(self.dtype) if array.dtype == np.float32 else array
-                for name, array in made.items()}
+        floats = [name for name, array in made.items() if array.dtype == np.float32]
+        if self.jitter is not None:
+            draws = np.random.default_rng(self.jitter)
+            for name in floats:
+                shift = 1 + draws.uniform(-(2.0**-24), 2.0**-24, made[name].shape)
+                made[name] = (made[name] * shift).astype("float32")
+        return {name: array.astype(self.dtype) if name in floats else array for name, array in made.items()}
 
     @cached_property
     def state(self) -> dict[str, np.ndarray]:

@@ -45,14 +45,24 @@ def run_bundle(bundle: Bundle, side: str = "paddle", only: list[str] | None = No
         raise ValueError(f"{bundle.folder} has no stage {', '.join(unknown)}; it has {', '.join(bundle.stages)}")
     stages = [stage for stage in bundle.stages if not only or stage in only]
     answer = worker.ask(side, _slim(bundle), [_request(bundle, stage) for stage in stages])
-    allowances = load_allowances(bundle.manifest)
     yardsticks = _yardsticks(bundle, stages)
     verdicts = []
     for stage in stages:
-        largest = _group_scales(bundle, stage)
-        for name in bundle.keys(stage):
-            verdicts.append(_judge(bundle, f"{stage}/{name}", answer, allowances, yardsticks, largest))
+        found = _judge_stage(bundle, stage, answer, yardsticks)
+        if any(not verdict.passed and verdict.finding == "values" and _is_float32(bundle, verdict.key)
+               for verdict in found):
+            found = _judge_stage(bundle, stage, answer, yardsticks | _remeasure(bundle, stage, yardsticks))
+        verdicts += found
     return GoldenResult(bundle, side, verdicts, answer.arrays, answer.seconds)
+
+
+def _judge_stage(bundle: Bundle, stage: str, answer: worker.Answer, yardsticks: dict[str, float]) -> list[Verdict]:
+    allowances, largest = load_allowances(bundle.manifest), _group_scales(bundle, stage)
+    return [_judge(bundle, f"{stage}/{name}", answer, allowances, yardsticks, largest) for name in bundle.keys(stage)]
+
+
+def _is_float32(bundle: Bundle, key: str) -> bool:
+    return bundle.values[key].dtype == np.float32
 
 
 def load_allowances(manifest: dict) -> list[Allowance]:
@@ -121,6 +131,28 @@ def _yardsticks(bundle: Bundle, stages: list[str]) -> dict[str, float]:
     if unmeasured and bundle.manifest["state"]:
         found.update(_measure(bundle, unmeasured))
     trajectories = {stage for stage in stages if split_stage(stage)[0] == "train"}
+    return compare.share_yardsticks(found, trajectories)
+
+
+# The original's float32 rounding is a random quantity of which a bundle records one draw: a ReLU whose input is within
+# rounding of zero flips or does not. Where that one draw is too small a yardstick, its formulation is evaluated again
+# by other kernels and on inputs moved by half a unit in the last place, and the worst distance to float64 counts.
+DRAWS = ({"onednn": False}, {"jitter": 0}, {"jitter": 1}, {"jitter": 2})
+
+
+def _remeasure(bundle: Bundle, stage: str, recorded: dict[str, float]) -> dict[str, float]:
+    """Yardsticks of a float32 stage from further evaluations of the original's formulation (the torch twin)."""
+    keys = [f"{stage}/{name}" for name in bundle.keys(stage) if _is_float32(bundle, f"{stage}/{name}")]
+    request = _request(bundle, stage)
+    exact = worker.ask("torch", _slim(bundle), [{**request, "dtype": "float64"}]).arrays
+    found = dict.fromkeys(keys, 0.0)
+    for draw in DRAWS:
+        arrays = worker.ask("torch", _slim(bundle), [request], variant=draw).arrays
+        for key in keys:
+            if key in arrays and key in exact and arrays[key].shape == exact[key].shape:
+                distance = compare.relative_difference(arrays[key], exact[key], bundle.scale(key))
+                found[key] = max(found[key], recorded.get(key, 0.0), distance)
+    trajectories = {stage} if split_stage(stage)[0] == "train" else set()
     return compare.share_yardsticks(found, trajectories)
 
 

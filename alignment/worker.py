@@ -38,7 +38,7 @@ class Answer:
 
 
 def ask(side: str, manifest: dict[str, Any], stages: list[dict[str, Any]], *, fill_state: bool = False,
-        threads: int | None = None) -> Answer:
+        variant: dict[str, Any] | None = None, threads: int | None = None) -> Answer:
     """Run stages of a case on one side in a fresh process.
 
     Args:
@@ -46,6 +46,8 @@ def ask(side: str, manifest: dict[str, Any], stages: list[dict[str, Any]], *, fi
         manifest: the case; without ``state`` if ``fill_state`` asks the torch side to list its network's entries.
         stages: dicts with ``label`` (how the keys are prefixed), ``name``, ``dtype``, ``wanted`` (names or None)
             and ``limits`` (values kept per name, or None for whole arrays).
+        variant: another legitimate evaluation in float32: ``onednn: False`` (other kernels of PyTorch),
+            ``jitter: SEED`` (inputs moved by at most half a unit in the last place).
 
     Raises:
         RuntimeError: if the process fails; the message ends with its own last lines.
@@ -53,7 +55,7 @@ def ask(side: str, manifest: dict[str, Any], stages: list[dict[str, Any]], *, fi
     with tempfile.TemporaryDirectory(prefix="alignment-") as folder:
         request = Path(folder) / "request.json"
         request.write_text(json.dumps({"side": side, "manifest": manifest, "stages": stages,
-                                       "fill_state": fill_state}))
+                                       "fill_state": fill_state, "variant": variant or {}}))
         environment = dict(os.environ)
         environment.setdefault("OMP_NUM_THREADS", str(threads or os.cpu_count() or 1))
         environment["CUDA_VISIBLE_DEVICES"] = ""
@@ -79,7 +81,7 @@ def answer(request: dict[str, Any], folder: Path) -> None:
     facts: dict[str, Any] = {"shapes": {}, "summaries": {}, "finite": {}, "seconds": {}, "state": state}
     for stage in request["stages"]:
         started = time.perf_counter()
-        run = Run(manifest, stage["name"], stage["dtype"], stage["wanted"])
+        run = Run(manifest, stage["name"], stage["dtype"], stage["wanted"], request["variant"].get("jitter"))
         functions = case.stages(run.network)
         if run.name not in functions:
             raise ValueError(f"the {side} side of {manifest['system']} ({run.network}) has no stage {run.name!r}; "
@@ -102,17 +104,12 @@ def answer(request: dict[str, Any], folder: Path) -> None:
     (folder / "answer.json").write_text(json.dumps(facts))
 
 
-def _threads() -> None:
-    """Both frameworks use as many threads as OMP_NUM_THREADS says."""
-    count = int(os.environ.get("OMP_NUM_THREADS", "1"))
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(count)
-
-
 if __name__ == "__main__":
     path = Path(sys.argv[1])
     content = json.loads(path.read_text())
     if content["side"] == "torch":
-        import torch  # noqa: F401  (before anything else, so that the threads can be set)
-    _threads()
+        import torch
+
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+        torch.backends.mkldnn.enabled = content["variant"].get("onednn", True)
     answer(content, path.parent)
