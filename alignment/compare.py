@@ -34,6 +34,8 @@ class Allowance:
         stage_scale: divide by the largest magnitude of the same group in the stage instead of the tensor's own:
             for gradients that are mathematically zero and consist of rounding.
         exact_share: for integers: the share of elements that must agree (label maps with near ties).
+        summary_only: the bundle's values of this key are known to be wrong, its summary (mean, mean magnitude,
+            largest magnitude of the whole array) is right: the three numbers are judged by the usual rule instead.
     """
 
     pattern: str
@@ -42,6 +44,7 @@ class Allowance:
     float32: float | None = None
     stage_scale: bool = False
     exact_share: float | None = None
+    summary_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def relative_difference(got: np.ndarray, want: np.ndarray, scale: float | None =
 
 
 def judge(key: str, got: np.ndarray, want: np.ndarray, *, scale: float | None = None,
-          yardstick: float | None = None, allowance: Allowance | None = None) -> Verdict:
+          yardstick: float | None = None, allowance: Allowance | None = None, single: bool | None = None) -> Verdict:
     """Compare ``got`` with the reference ``want``.
 
     Args:
@@ -82,8 +85,10 @@ def judge(key: str, got: np.ndarray, want: np.ndarray, *, scale: float | None = 
         scale: largest magnitude of the whole reference where ``want`` is only a sample of it.
         yardstick: the original's float32-to-float64 relative distance; used for float32 only.
         allowance: a named exception, already matched to the key.
+        single: whether it was computed in float32, where that is not the dtype (a loss recorded as a Python float).
     """
     got, want = np.asarray(got), np.asarray(want)
+    single = want.dtype == np.float32 if single is None else single
     reason = allowance.reason if allowance else ""
     if got.shape != want.shape:
         return Verdict(key, False, np.inf, 0.0, "shape", f"{list(got.shape)} here, {list(want.shape)} expected")
@@ -101,13 +106,13 @@ def judge(key: str, got: np.ndarray, want: np.ndarray, *, scale: float | None = 
     if allowance and allowance.stage_scale and scale is None:
         raise ValueError(f"{key}: an allowance by the stage's scale needs that scale")
     relative = relative_difference(got, want, scale)
-    allowed = _allowed(want.dtype, yardstick, allowance)
+    allowed = _allowed(single, yardstick, allowance)
     difference = np.abs(got.astype(np.float64) - want.astype(np.float64))
     worst = int(difference.argmax())
     detail = f"worst at {_at(want, worst)}: {got.flat[worst]!r} here, {want.flat[worst]!r} expected"
     passed = relative <= allowed
     return Verdict(key, passed, relative, allowed, "" if passed else "values", detail if relative else "",
-                   yardstick if want.dtype == np.float32 else None, reason, float(difference.mean()))
+                   yardstick if single else None, reason, float(difference.mean()))
 
 
 def _judge_exact(key: str, got: np.ndarray, want: np.ndarray, allowance: Allowance | None) -> Verdict:
@@ -126,8 +131,8 @@ def _judge_exact(key: str, got: np.ndarray, want: np.ndarray, allowance: Allowan
                    reason=allowance.reason if allowance and wrong.size else "", mean_absolute=mean)
 
 
-def _allowed(dtype: np.dtype, yardstick: float | None, allowance: Allowance | None) -> float:
-    if dtype == np.float64:
+def _allowed(single: bool, yardstick: float | None, allowance: Allowance | None) -> float:
+    if not single:
         own = allowance.float64 if allowance else None
         return FLOAT64_LIMIT if own is None else own
     if allowance and allowance.float32 is not None:

@@ -62,7 +62,11 @@ def _judge_stage(bundle: Bundle, stage: str, answer: worker.Answer, yardsticks: 
 
 
 def _is_float32(bundle: Bundle, key: str) -> bool:
-    return bundle.values[key].dtype == np.float32
+    """Computed in float32: by dtype, or a Python float (a loss) of a stage that has a float64 twin."""
+    name, dtype = split_stage(key.split("/", 1)[0])
+    if dtype == "float64" or bundle.values[key].dtype != np.float64:
+        return bundle.values[key].dtype == np.float32
+    return f"{name}64" in bundle.stages
 
 
 def load_allowances(manifest: dict) -> list[Allowance]:
@@ -94,8 +98,10 @@ def _judge(bundle: Bundle, key: str, answer: worker.Answer, allowances: list[All
     allowance = compare.find_allowance(key, allowances)
     by_stage = allowance is not None and allowance.stage_scale
     scale = largest[compare.group(key) or "all"] if by_stage else bundle.scale(key)
-    verdict = compare.judge(key, answer.arrays[key], bundle.wanted(key), scale=scale,
-                            yardstick=yardsticks.get(key), allowance=allowance)
+    rule = {"yardstick": yardsticks.get(key), "allowance": allowance, "single": _is_float32(bundle, key)}
+    if allowance is not None and allowance.summary_only:
+        return compare.judge(key, np.array(answer.summaries[key]), np.array(facts["summary"]), **rule)
+    verdict = compare.judge(key, answer.arrays[key], bundle.wanted(key), scale=scale, **rule)
     return _judge_summary(verdict, answer.summaries[key], facts["summary"], scale)
 
 
@@ -122,7 +128,7 @@ def _yardsticks(bundle: Bundle, stages: list[str]) -> dict[str, float]:
             continue
         for key in (f"{stage}/{name_}" for name_ in bundle.keys(stage)):
             twin = f"{name}64/{key.split('/', 1)[1]}"
-            if bundle.values[key].dtype != np.float32:
+            if not _is_float32(bundle, key):
                 continue
             if twin in bundle.values:
                 found[key] = compare.relative_difference(bundle.wanted(key), bundle.wanted(twin), bundle.scale(key))

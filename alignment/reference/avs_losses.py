@@ -40,7 +40,7 @@ def masked_ms3(pred, a, v, *, mask_pooling_type="avg", norm_fea=True, threshold=
     pool = F.adaptive_avg_pool2d if mask_pooling_type == "avg" else F.adaptive_max_pool2d
     m = torch.sigmoid(pool(pred, v.shape[-2:]))
     if threshold and not closer_flag:
-        m = (m > 0.5).to(v.dtype)
+        m = (m > 0.5).float()  # float32 also in a float64 run: the count plus 1e-6 is rounded
         u = (v * m).sum((2, 3)) / (m.sum((2, 3)) + 1e-6)
     else:
         u = (v * m).mean((2, 3))
