@@ -20,7 +20,7 @@ def main() -> None:
         if weights is None:
             raise ValueError("name the weights to export: --model_path FILE")
         network = command.system.network()
-        command.system.initial_weights(network, weights)
+        command.system.load_weights(network, weights)
         written = export(command.system.inference_graphs(network), folder, command.system.description())
         graphs = list(read_description(written)["graphs"])
         print(f"exported {', '.join(graphs)} to {folder}; described in {written}")

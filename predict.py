@@ -18,7 +18,7 @@ def main() -> None:
         if command.config.pretrained is None:
             raise ValueError("name the weights: --pretrained FILE")
         network = command.system.network()
-        command.system.initial_weights(network)
+        command.system.load_weights(network, command.config.pretrained)
         prediction = command.system.predict(network, options["video"], **{name: options[name] for name in own})
         saved = prediction.save(options["save_dir"] or Path(command.config.output_dir) / "predict")
     print(prediction.summary())

@@ -18,7 +18,7 @@ def main() -> None:
         if command.config.pretrained is None:
             raise ValueError("name the weights to evaluate: --pretrained FILE")
         network = command.system.network()
-        command.system.initial_weights(network)
+        command.system.load_weights(network, command.config.pretrained)
         metrics = evaluate(command.system, network, command.options.subset)
         with atomic_write(Path(command.config.output_dir) / f"metrics_{command.options.subset}.json") as file:
             json.dump(metrics, file, indent=2)

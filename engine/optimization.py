@@ -63,7 +63,7 @@ class Optimizer:
     """SGD, Adam or AdamW over groups, with torch.optim's results.
 
     float64: equal to about 1e-15 a step; float32: to rounding. Paddle's Adam computes 1 - beta in float32: its
-    second moments are larger by the factor (1 - float32(beta2)) / (1 - beta2), 1.3e-5 for 0.999, and its bias
+    second moments differ by the factor (1 - float32(beta2)) / (1 - beta2), 1.3e-5 for 0.999, and its bias
     correction takes that back, so that the parameters agree to some 1e-6 of the way they have gone.
 
     Args:

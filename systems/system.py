@@ -27,7 +27,11 @@ class System(Protocol):
         """The network that is trained, initialised as the original does without a file."""
 
     def initial_weights(self, network: paddle.nn.Layer) -> None:
-        """Load ``config.pretrained`` (and backbone files the configuration names), strictly."""
+        """Where training starts: ``config.pretrained`` and backbone files the configuration names. What such a file
+        lacks by the recipe (a classifier of another size) is named; everything else must fit."""
+
+    def load_weights(self, network: paddle.nn.Layer, path: str) -> None:
+        """A trained network, whole and strictly: our file, or a published one."""
 
     def dataset(self, split: str) -> Any:
         """The data of ``train``, ``val`` or ``test``."""

@@ -125,6 +125,30 @@ def from_upstream(state: Mapping[str, np.ndarray], network: nn.Layer, upstream_n
     return converted
 
 
+def from_partial(state: Mapping[str, np.ndarray], network: nn.Layer, file_name: Callable[[str], str | None],
+                 dropped: Iterable[str] = (), source: str = "the checkpoint") -> State:
+    """A file that holds a declared part of the network, e.g. an ImageNet backbone.
+
+    Args:
+        file_name: our name (with PyTorch's batch-norm suffixes) -> name in the file, or None for an entry that such
+            a file cannot hold: it keeps the network's present value.
+        state, network, dropped, source: as :func:`from_upstream`, and as strict about all other entries.
+    """
+    absent = "\0"  # no file has such a name, so these entries come from the network itself
+    current = {f"{absent}{name}": array for name, array in arrays(network).items()}
+
+    def name(ours: str) -> str:
+        return file_name(ours) or absent + ours
+
+    kept = {theirs: current[absent + ours] for ours, theirs in upstream_names(network, name).items()
+            if theirs.startswith(absent)}
+    owned = entries(network)
+    for ours, theirs in upstream_names(network, name).items():
+        if theirs in kept and _transposed(*owned[ours]):
+            kept[theirs] = kept[theirs].T
+    return from_upstream({**state, **kept}, network, name, dropped, source)
+
+
 def to_upstream(state: Mapping[str, np.ndarray], network: nn.Layer, upstream_name: Rename = str) -> State:
     """The inverse of :func:`from_upstream` for any arrays by our names: weights, gradients, optimizer slots.
 

@@ -1,0 +1,32 @@
+# Two commands set everything up on a fresh machine: `make align` (all alignments, report written) and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+CONFIG ?= test_tipc/configs/mvf/train_infer_python.txt
+MODE ?= lite_train_lite_infer
+
+.PHONY: align test lint tipc bench clean
+
+$(VENV)/.installed: requirements.txt requirements-align.txt requirements-dev.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+align: $(VENV)/.installed
+	$(BIN)/python -m alignment all --golden --report report
+
+test: $(VENV)/.installed lint
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+
+tipc: $(VENV)/.installed
+	PATH="$(abspath $(BIN)):$$PATH" bash test_tipc/prepare.sh $(CONFIG) $(MODE)
+	PATH="$(abspath $(BIN)):$$PATH" bash test_tipc/test_train_inference_python.sh $(CONFIG) $(MODE)
+
+bench: $(VENV)/.installed
+	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file || exit 1; done
+
+clean:
+	rm -rf $(VENV) report output
