@@ -13,12 +13,11 @@ from paddle.static import InputSpec
 
 from datasets.labels import read_labels
 from datasets.loader import Loader
-from datasets.mvf_clips import ClipRecipe, VideoClips, view_frames
-from datasets.rawframes import read_rawframe_list
+from datasets.mvf_clips import ClipDataset, ClipRecipe, test_views
 from datasets.video import VideoReader
 from datasets.video_list import read_video_list
 from deploy.export import Graph
-from deploy.prediction import ClassPrediction
+from deploy.prediction import ClassPrediction, softmax
 from engine import distributed, schedules
 from engine.config import ConfigError, RunConfig, build, option, to_dict
 from engine.logger import console
@@ -29,6 +28,9 @@ from metrics.classification import mean_class_accuracy, top_k_accuracy
 from models import conversion, weights
 from models.layers import batch_norms
 from models.mvf import UPSTREAM_DROPPED, MVFNet, average_views, upstream_name
+
+
+UCF101_LABELS = "configs/mvf/ucf101_labels.txt"
 
 
 @dataclass(frozen=True)
@@ -287,7 +289,7 @@ class MVF:
     def description(self) -> dict[str, Any]:
         return {"system": "mvf", "task": "classification", "labels": self.labels(), "scores": "logits",
                 "config": to_dict(self.config),
-                "preprocessing": {"frames": self.recipe.describe("test"), "order": "view after view",
+                "preprocessing": {"frames": self.recipe.describe(), "order": "view after view",
                                   "average": "softmax of each view, then the mean"}}
 
     @classmethod

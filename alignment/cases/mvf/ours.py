@@ -10,6 +10,7 @@ import paddle.nn.functional as F
 from alignment import paddle_tools as tools
 from alignment.bundle import Run
 from alignment.cases.mvf import network_arguments, smooth_key
+from alignment.cases.mvf.data import sampling, transform
 from engine.clipping import GlobalNorm, global_norm
 from engine.optimization import Group, Optimizer
 from engine.schedules import cosine_after_warmup
@@ -20,7 +21,8 @@ from models.mvf import UPSTREAM_DROPPED, MVFNet, MultiViewFusion, average_views,
 
 def stages(network: str) -> dict:
     return {"forward": forward, "loss": loss, "views": views, "backward": backward, "backward_train": backward_train,
-            "bn_stats": bn_stats, "train": train, "metric": metric, "schedule": schedule}
+            "bn_stats": bn_stats, "train": train, "metric": metric, "schedule": schedule,
+            "sampling": sampling, "transform": transform}
 
 
 def build(run: Run) -> MVFNet:
