@@ -119,6 +119,7 @@ class AVSBench:
         task: ``S4`` or ``MS3``.
         split: ``train``, ``val`` or ``test``.
         frames: T; S4's training masks cover the first frame only.
+        shuffle_sound: give every clip the sound of another one; a control that shows whether a network listens.
         masks: what to do with masks that are not black and white: ``strict`` refuses them, ``binarise`` takes every
             pixel that is not black, ``original`` reads them as the original does (grey becomes a soft target, RGB 0.882).
 
@@ -126,13 +127,19 @@ class AVSBench:
         ValueError, FileNotFoundError: for a task or split that does not exist or is empty.
     """
 
-    def __init__(self, root: str | Path, *, task: str, split: str, frames: int = 5, masks: str = "strict"):
+    def __init__(self, root: str | Path, *, task: str, split: str, frames: int = 5, masks: str = "strict",
+                 shuffle_sound: bool = False):
         if task not in FOLDERS:
             raise ValueError(f"task {task!r}: expected S4 or MS3")
         self.layout, self.task, self.frames, self.masks = Layout.of(task, root), task, frames, masks
         self.clips = [clip for clip in read_clips(task, self.layout.csv) if clip.split == split]
         if not self.clips:
             raise ValueError(f"{self.layout.csv} lists no video of split {split!r}; splits are {', '.join(SPLITS)}")
+        # A cyclic shift of a random order: nobody keeps his own.
+        order = np.random.default_rng(len(self.clips)).permutation(len(self.clips))
+        self.sound_of = np.arange(len(self.clips))
+        if shuffle_sound:
+            self.sound_of[order] = np.roll(order, 1)
         self.masked = 1 if task == "S4" and split == "train" else frames
 
     def __len__(self) -> int:
@@ -156,7 +163,7 @@ class AVSBench:
         if image.shape[2] % 32 or image.shape[3] % 32:
             raise ValueError(f"{layout.frame(clip, 1)} is {image.shape[3]}x{image.shape[2]}; both sides must be "
                              "multiples of 32 (AVSBench's frames are 224x224)")
-        path = layout.log_mel(clip)
+        path = layout.log_mel(self.clips[self.sound_of[index]])
         patches = read_log_mel(path)
         if len(patches) != self.frames:
             raise ValueError(f"{path} holds {len(patches)} patches, {self.frames} frames need as many")

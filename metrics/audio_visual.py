@@ -105,6 +105,11 @@ class BatchAverage:
         self.ious.append(mask_iou(logits, target))
         self.fs.append(f_measure(logits, target))
 
+    def merge(self, parts: list[BatchAverage]) -> None:
+        """Take the batches of all parts (one per process, this one among them) instead of its own."""
+        self.ious = [value for part in parts for value in part.ious]
+        self.fs = [value for part in parts for value in part.fs]
+
     def values(self) -> dict[str, float]:
         return {"miou": float(np.mean(self.ious)), "f_score": float(np.mean(self.fs))}
 
@@ -121,6 +126,11 @@ class DatasetAverage:
     def update(self, logits: np.ndarray, target: np.ndarray) -> None:
         self.ious.append(frame_ious(logits, target))
         self.curves.append(f_curves(logits, target))
+
+    def merge(self, parts: list[DatasetAverage]) -> None:
+        """As :meth:`BatchAverage.merge`."""
+        self.ious = [values for part in parts for values in part.ious]
+        self.curves = [values for part in parts for values in part.curves]
 
     def values(self) -> dict[str, float]:
         curves = np.concatenate(self.curves).astype(np.float64)

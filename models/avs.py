@@ -263,7 +263,7 @@ class TPAVI(nn.Layer):
             norm.track(mean.detach(), variance.detach(), scores.shape[0] * scores.shape[1])
         else:
             mean, variance = norm._mean, norm._variance
-        scale = norm.weight * paddle.rsqrt(variance + norm._epsilon)
+        scale = norm.weight / paddle.sqrt(variance + norm._epsilon)
         return values * scale, (shift - mean) * scale + norm.bias
 
     @property
@@ -338,11 +338,11 @@ class FusionBlock(nn.Layer):
         super().__init__()
         self.resConfUnit1 = ResidualUnit(channels)
         self.resConfUnit2 = ResidualUnit(channels)
-        self.double = Double(align_corners=True)
+        self.upscale = Double(align_corners=True)
 
     def forward(self, coarse, fine=None):
         x = coarse if fine is None else coarse + self.resConfUnit1(fine)
-        return self.double(self.resConfUnit2(F.relu(x)))
+        return self.upscale(self.resConfUnit2(F.relu(x)))
 
 
 class ResidualUnit(nn.Layer):

@@ -7,6 +7,7 @@ import importlib
 # The one dictionary of names; a system is imported when it is asked for.
 SYSTEMS = {
     "mvf": "systems.mvf:MVF",
+    "avs": "systems.avs:AVS",
 }
 
 

@@ -11,6 +11,7 @@ from datasets.files import complete_folder
 
 # Layout -> module. One line each.
 LAYOUTS = {
+    "avsbench": "datasets.synthetic.avs",
     "ucf101": "datasets.synthetic.ucf101",
     "kinetics": "datasets.synthetic.kinetics",
 }
