@@ -1,4 +1,5 @@
 """Train a system: ``python train.py -c configs/mvf/mini.yaml``."""
+from engine.seed import seed_everything
 from engine.trainer import fit
 from systems.command_line import one_line_errors, parse
 
@@ -6,6 +7,7 @@ from systems.command_line import one_line_errors, parse
 def main() -> None:
     command = parse("train.py", "Train a system.")
     with one_line_errors():
+        seed_everything(command.config.seed)  # the first weights are random, too
         network = command.system.network()
         command.system.initial_weights(network)
         summary = fit(command.system, network, config=command.config)

@@ -36,6 +36,8 @@ def golden_command(arguments: list[str]) -> int:
             print(f"{title}: {error}", file=sys.stderr)
             failed += 1
             continue
+        for stage, error in result.errors.items():
+            print(f"{title}: stage {stage} stopped:\n{error}", file=sys.stderr)
         print_verdicts(title, result.verdicts, options.quiet)
         failed += not result.passed
         if options.dump:
@@ -61,6 +63,9 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["golden"]:
         return golden_command(arguments[1:])
+    if arguments[:1] == ["record"]:
+        from alignment.record import record_command
+        return record_command(arguments[1:])
     from alignment.align import align_command
     return align_command(arguments)
 

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ class Run:
     dtype: str  # float32 or float64: the precision of the network
     wanted: list[str] | None = None  # names to produce (without ``stage/``); None: everything the stage has
     jitter: int | None = None  # seed of a shift of the inputs by at most half a unit in the last place
+    store: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)  # shared by the runs of a process
 
     @property
     def config(self) -> dict[str, Any]:
@@ -63,7 +64,9 @@ class Run:
     @cached_property
     def state(self) -> dict[str, np.ndarray]:
         """The recipe's weights by upstream name, floats in the run's dtype."""
-        return cast(recipe.state_dict(self.manifest), self.dtype)
+        if "state" not in self.store:
+            self.store["state"] = recipe.state_dict(self.manifest)
+        return cast(self.store["state"], self.dtype)  # copies: a stage may change its own
 
     def companion(self, name: str) -> dict[str, np.ndarray]:
         """The recipe's weights of a further network of the same run."""
@@ -102,9 +105,11 @@ class Bundle:
         folder = Path(folder)
         for name in ("manifest.json", "values.npz"):
             if not (folder / name).is_file():
-                raise FileNotFoundError(f"{folder / name} is missing: a golden bundle holds manifest.json and values.npz")
+                raise FileNotFoundError(f"{folder / name} is missing: "
+                                        "a golden bundle holds manifest.json and values.npz")
         manifest = json.loads((folder / "manifest.json").read_text())
-        absent = [key for key in ("system", "case", "config", "inputs", "stages", "state", "arrays") if key not in manifest]
+        needed = ("system", "case", "config", "inputs", "stages", "state", "arrays")
+        absent = [key for key in needed if key not in manifest]
         if absent:
             raise ValueError(f"{folder / 'manifest.json'} lacks {', '.join(absent)}")
         with np.load(folder / "values.npz", allow_pickle=False) as file:

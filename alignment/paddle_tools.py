@@ -98,7 +98,7 @@ def gradients(network: nn.Layer, upstream_name: conversion.Rename = str) -> dict
 def clear_gradients(network: nn.Layer) -> None:
     """As PyTorch's ``zero_grad``: no gradient is left, not a zero one."""
     for parameter in network.parameters():
-        parameter.clear_gradient(set_to_zero=False)
+        parameter.clear_gradient(False)  # by position: the keyword is ignored (Paddle 3.3.1)
 
 
 def entries(network: nn.Layer, upstream_name: conversion.Rename = str) -> dict[str, np.ndarray]:

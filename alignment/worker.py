@@ -1,7 +1,7 @@
 """One side of a comparison in its own process: ``python -m alignment.worker REQUEST.json``.
 
 The two frameworks never share a process, so neither can alias the other's memory, threads or libraries. A request
-is a JSON file; the answer is an ``.npz`` of arrays and a JSON of shapes, dtypes and summaries beside it.
+is a JSON file; the answer is an ``.npz`` of arrays and a JSON of shapes, summaries, seconds and errors beside it.
 """
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from dataclasses import dataclass
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +32,41 @@ ROOT = Path(__file__).resolve().parent.parent
 class Answer:
     """What a side computed: arrays by ``stage/name`` in the order they were made, and facts of the whole arrays."""
 
-    arrays: dict[str, np.ndarray]
+    arrays: Mapping[str, np.ndarray]
     shapes: dict[str, list[int]]
     summaries: dict[str, list[float]]
     finite: dict[str, bool]
     seconds: dict[str, float]  # by stage
     state: list[list] | None  # [name, shape, dtype] of the network, where it was asked for
+    errors: dict[str, str]  # traceback by stage that stopped
+    revision: dict[str, str]  # versions of the libraries that computed
+
+
+class StoredArrays(Mapping):
+    """Arrays by key that stay on disk and are read one at a time (a network's float64 gradients fill gigabytes)."""
+
+    def __init__(self, path: Path, keys: list[str]):
+        self._file = np.load(path, allow_pickle=False)
+        self._entries = {key: f"a{index}" for index, key in enumerate(keys)}
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        return self._file[self._entries[key]]
+
+    def __iter__(self):
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._entries
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def ask(side: str, manifest: dict[str, Any], stages: list[dict[str, Any]], *, fill_state: bool = False,
-        variant: dict[str, Any] | None = None, threads: int | None = None) -> Answer:
+        variant: dict[str, Any] | None = None, threads: int | None = None, folder: Path | None = None) -> Answer:
     """Run stages of a case on one side in a fresh process.
 
     Args:
@@ -48,26 +76,73 @@ def ask(side: str, manifest: dict[str, Any], stages: list[dict[str, Any]], *, fi
             and ``limits`` (values kept per name, or None for whole arrays).
         variant: another legitimate evaluation in float32: ``onednn: False`` (other kernels of PyTorch),
             ``jitter: SEED`` (inputs moved by at most half a unit in the last place).
+        folder: leave the arrays there and read them one at a time; None: all in memory.
+
+    Returns:
+        The answer. A stage that stopped with an error is in ``errors`` and has no arrays.
 
     Raises:
         RuntimeError: if the process fails; the message ends with its own last lines.
     """
-    with tempfile.TemporaryDirectory(prefix="alignment-") as folder:
-        request = Path(folder) / "request.json"
-        request.write_text(json.dumps({"side": side, "manifest": manifest, "stages": stages,
-                                       "fill_state": fill_state, "variant": variant or {}}))
-        environment = dict(os.environ)
-        environment.setdefault("OMP_NUM_THREADS", str(threads or os.cpu_count() or 1))
-        environment["CUDA_VISIBLE_DEVICES"] = ""
-        done = subprocess.run([sys.executable, "-m", "alignment.worker", str(request)], cwd=ROOT, env=environment,
-                              capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            tail = "\n".join(done.stderr.strip().splitlines()[-25:])
-            raise RuntimeError(f"the {side} side of {manifest['system']}/{manifest['case']} failed:\n{tail}")
-        facts = json.loads((Path(folder) / "answer.json").read_text())
-        with np.load(Path(folder) / "answer.npz", allow_pickle=False) as file:
-            arrays = {key: file[f"a{index}"] for index, key in enumerate(facts["keys"])}
-    return Answer(arrays, facts["shapes"], facts["summaries"], facts["finite"], facts["seconds"], facts["state"])
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="alignment-") as temporary:
+            answer = _ask(side, manifest, stages, fill_state, variant, threads, Path(temporary))
+            stored = answer.arrays
+            answer = replace(answer, arrays=dict(stored))
+            stored.close()
+            return answer
+    return _ask(side, manifest, stages, fill_state, variant, threads, folder)
+
+
+def _ask(side: str, manifest: dict[str, Any], stages: list[dict[str, Any]], fill_state: bool,
+         variant: dict[str, Any] | None, threads: int | None, folder: Path) -> Answer:
+    folder.mkdir(parents=True, exist_ok=True)
+    request = folder / "request.json"
+    request.write_text(json.dumps({"side": side, "manifest": manifest, "stages": stages, "fill_state": fill_state,
+                                   "variant": variant or {}}))
+    environment = dict(os.environ, CUDA_VISIBLE_DEVICES="")
+    environment.setdefault("OMP_NUM_THREADS", str(threads or os.cpu_count() or 1))
+    status, errors = _run([sys.executable, "-m", "alignment.worker", str(request)], environment)
+    if status != 0:
+        tail = "\n".join(errors.strip().splitlines()[-25:])
+        raise RuntimeError(f"the {side} side of {manifest['system']}/{manifest['case']} failed "
+                           f"(exit status {status}):\n{tail}")
+    facts = json.loads((folder / "answer.json").read_text())
+    arrays = StoredArrays(folder / "answer.npz", facts.pop("keys"))
+    return Answer(arrays=arrays, **facts)
+
+
+_children: set[subprocess.Popen] = set()
+_stopping = threading.Event()
+
+
+def _run(command: list[str], environment: dict[str, str]) -> tuple[int, str]:
+    if _stopping.is_set():
+        raise RuntimeError("interrupted")
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE, text=True)
+    _children.add(process)
+    try:
+        _, errors = process.communicate()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        _children.discard(process)
+    return process.returncode, errors
+
+
+def stop() -> None:
+    """End all running sides and refuse to start more; for the end of an interrupted program."""
+    _stopping.set()
+    for process in list(_children):
+        process.terminate()
+
+
+def because(answer: Answer, key: str) -> str:
+    """Why ``stage/name`` is absent: the stage's error, or nothing."""
+    error = answer.errors.get(key.split("/", 1)[0])
+    return f": the stage stopped with {error.strip().splitlines()[-1]}" if error else ""
 
 
 def answer(request: dict[str, Any], folder: Path) -> None:
@@ -78,30 +153,46 @@ def answer(request: dict[str, Any], folder: Path) -> None:
     if request["fill_state"]:
         state = manifest["state"] = case.state_entries(manifest)
     arrays: dict[str, np.ndarray] = {}
-    facts: dict[str, Any] = {"shapes": {}, "summaries": {}, "finite": {}, "seconds": {}, "state": state}
+    facts: dict[str, Any] = {"shapes": {}, "summaries": {}, "finite": {}, "seconds": {}, "errors": {}, "state": state,
+                             "revision": _versions(side)}
+    store: dict[str, Any] = {}
     for stage in request["stages"]:
         started = time.perf_counter()
-        run = Run(manifest, stage["name"], stage["dtype"], stage["wanted"], request["variant"].get("jitter"))
-        functions = case.stages(run.network)
-        if run.name not in functions:
-            raise ValueError(f"the {side} side of {manifest['system']} ({run.network}) has no stage {run.name!r}; "
-                             f"it has {', '.join(functions)}")
-        made = functions[run.name](run)
-        for name, value in made.items():
-            if stage["wanted"] is not None and name not in stage["wanted"]:
-                continue
-            key, value = f"{stage['label']}/{name}", np.asarray(value)
-            facts["shapes"][key] = list(value.shape)
-            numeric = value.dtype.kind in "fiub"
-            facts["summaries"][key] = recipe.summary(value) if numeric and value.size else [0.0, 0.0, 0.0]
-            facts["finite"][key] = bool(np.isfinite(value).all()) if value.dtype.kind == "f" else True
-            limits = stage["limits"]
-            arrays[key] = value if limits is None else recipe.sample(value, max(limits[name], 2))
+        run = Run(manifest, stage["name"], stage["dtype"], stage["wanted"], request["variant"].get("jitter"), store)
+        try:
+            _keep(stage, _compute(case, side, run), arrays, facts)
+        except Exception:  # noqa: BLE001 - reported by whoever asked; the other stages are still worth comparing
+            facts["errors"][stage["label"]] = traceback.format_exc(limit=-6)
         facts["seconds"][stage["label"]] = time.perf_counter() - started
-        del made
     facts["keys"] = list(arrays)
     np.savez(folder / "answer.npz", **{f"a{index}": value for index, value in enumerate(arrays.values())})
     (folder / "answer.json").write_text(json.dumps(facts))
+
+
+def _compute(case: Any, side: str, run: Run) -> dict[str, np.ndarray]:
+    functions = case.stages(run.network)
+    if run.name not in functions:
+        raise ValueError(f"the {side} side of {run.manifest['system']} ({run.network}) has no stage {run.name!r}; "
+                         f"it has {', '.join(functions)}")
+    return functions[run.name](run)
+
+
+def _keep(stage: dict[str, Any], made: dict[str, np.ndarray], arrays: dict[str, np.ndarray],
+          facts: dict[str, Any]) -> None:
+    for name, value in made.items():
+        if stage["wanted"] is not None and name not in stage["wanted"]:
+            continue
+        key, value = f"{stage['label']}/{name}", np.asarray(value)
+        facts["shapes"][key] = list(value.shape)
+        numeric = value.dtype.kind in "fiub"
+        facts["summaries"][key] = recipe.summary(value) if numeric and value.size else [0.0, 0.0, 0.0]
+        facts["finite"][key] = bool(np.isfinite(value).all()) if value.dtype.kind == "f" else True
+        limits = stage["limits"]
+        arrays[key] = value if limits is None else recipe.sample(value, max(limits[name], 2))
+
+
+def _versions(side: str) -> dict[str, str]:
+    return {side: str(getattr(sys.modules.get(side), "__version__", "")), "numpy": np.__version__}
 
 
 if __name__ == "__main__":

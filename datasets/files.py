@@ -24,8 +24,14 @@ def complete_file(path: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def complete_folder(path: str | Path) -> Iterator[Path]:
-    """A new folder that becomes ``path``, which must not exist yet, if the block succeeds."""
+    """A new folder that becomes ``path`` if the block succeeds.
+
+    Raises:
+        FileExistsError: if there is a ``path`` already.
+    """
     path = Path(path)
+    if path.exists():
+        raise FileExistsError(f"{path} exists already; remove it to have it written again")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)  # what a killed run left
@@ -39,4 +45,5 @@ def complete_folder(path: str | Path) -> Iterator[Path]:
 
 def natural_key(name: str) -> list:
     """Sorting key under which ``frame_9`` comes before ``frame_10``."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+    parts = re.split(r"(\d+)", name)  # texts and numbers in turn
+    return [(int(part), "") if place % 2 else (-1, part) for place, part in enumerate(parts)]

@@ -35,6 +35,7 @@ class ClipRecipe:
     test_crops: int = 3
     temporal_jitter: bool = False
     flip: float = 0.5
+    min_area: float = 0.08
 
     def train_frames(self, count: int, rng) -> np.ndarray:
         """Frame numbers ``[L]`` of a training clip."""
@@ -50,7 +51,8 @@ class ClipRecipe:
         """Crop and normalise ``[T, H, W, 3]`` uint8 for a view: ``train``, ``val`` or ``test``."""
         name = {"train": "train", "val": "center", "test": "three" if self.test_crops == 3 else "center"}[view]
         return prepare(frames, view=name, recipe=self.name, short_side=self.short_side, rng=rng,
-                       crop_size=self.test_size if view == "test" else self.train_size, flip_probability=self.flip)
+                       crop_size=self.test_size if view == "test" else self.train_size, flip_probability=self.flip,
+                       area=(self.min_area, 1.0))
 
     def describe(self) -> dict[str, Any]:
         """Plain data for ``deploy.yaml``."""

@@ -1,4 +1,4 @@
-"""From decoded frames to MVFNet's input, by the two recipes of specs: random crops, and the three pipelines.
+"""From decoded frames to MVFNet's input, by its two recipes: random crops, and the three pipelines.
 
 Sources as in :mod:`datasets.clip_sampling`.
 """

@@ -76,6 +76,14 @@ class VideoReader:
             distinct[place] = pixels
         return distinct if np.array_equal(places, np.arange(len(wanted))) else distinct[places]
 
+    def every_frame(self) -> Iterator[np.ndarray]:
+        """All frames in order, uint8 RGB ``H W 3``, one in memory at a time.
+
+        Raises:
+            VideoError: if a frame is damaged or missing at the end.
+        """
+        return self._source.read(range(len(self)))
+
 
 class _Folder:
     """Picture files of one folder in natural order."""
@@ -91,7 +99,7 @@ class _Folder:
         self.size = read_image(self.files[0]).shape[:2]
         self.fps, self.times = float(fps), np.arange(len(names)) / fps
 
-    def read(self, indices: list[int]) -> Iterator[np.ndarray]:
+    def read(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
         return (read_image(self.files[index]) for index in indices)
 
 
@@ -137,13 +145,16 @@ class _File:
         if len(packets) < 0.99 * announced - 2 and (duration is None or last < 0.95 * duration):
             raise VideoError(f"{self.path} announces {announced} frames but holds {len(packets)}: its end is missing; "
                              "copy or download it again")
+        lacking = _lacking_bytes(self.path)
+        if lacking > 0:
+            raise VideoError(f"{self.path} breaks off {lacking} bytes too early; copy or download it again")
 
     def rank(self, stamp: int) -> int | None:
         """Frame number of a time stamp."""
         place = int(np.searchsorted(self.stamps, stamp))
         return place if place < len(self.stamps) and self.stamps[place] == stamp else None
 
-    def read(self, indices: list[int]) -> Iterator[np.ndarray]:
+    def read(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
         """Pictures of ascending frame numbers."""
         found = 0
         if self.indexed:
@@ -163,7 +174,7 @@ class _File:
                         return
             raise VideoError(f"{self.path}: frame {index} cannot be decoded; copy or download the file again")
 
-    def _seek_and_decode(self, indices: list[int]) -> Iterator[av.VideoFrame | None]:
+    def _seek_and_decode(self, indices: Sequence[int]) -> Iterator[av.VideoFrame | None]:
         """The frames wanted; None, and then no more, where the index turns out not to hold."""
         with _open(self.path, "video") as container:
             stream = container.streams.video[0]
@@ -315,6 +326,21 @@ def _open(path: Path, kind: str):
         raise VideoError(f"{path} has no {kind} stream (found: {held}); give a file with {kind}"
                          + (" or a folder of frames" if kind == "video" else ""))
     return container
+
+
+def _lacking_bytes(path: Path) -> int:
+    """How much of a Matroska or WebM file is missing by the size in its head; FFmpeg takes a cut one for whole."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+    place = head.find(b"\x18\x53\x80\x67")  # the segment, which holds all the rest
+    if not head.startswith(b"\x1a\x45\xdf\xa3") or place < 0:
+        return 0
+    place += 4
+    width = 9 - head[place].bit_length()  # leading zeros tell how many bytes the size has
+    size = int.from_bytes(head[place:place + width], "big") - (1 << 7 * width)
+    if size == (1 << 7 * width) - 1:  # unknown: written to a stream
+        return 0
+    return place + width + size - path.stat().st_size
 
 
 def _demux(container, stream, path: Path) -> Iterator[av.Packet]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import platform
-import resource
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,8 @@ from typing import Any
 
 import numpy as np
 import paddle
+
+from deploy.memory import peak_memory
 
 STAGES = ("preprocess_time", "inference_time", "postprocess_time")
 API_VERSION = "1.0"
@@ -163,12 +164,6 @@ def open_logger(model_name: str, *, predictor, precision: str, batch_size: int, 
                                warmup=warmup, save_path=save_path)
     return PackageLogger(auto_log, model_name, precision, batch_size, data_shape, config=predictor.config,
                          warmup=warmup, save_path=save_path)
-
-
-def peak_memory() -> float:
-    """Largest resident memory of this process so far, MB."""
-    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return largest / (1 << 20 if sys.platform == "darwin" else 1 << 10)  # bytes there, KB on Linux
 
 
 def environment() -> dict[str, Any]:

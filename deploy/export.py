@@ -107,7 +107,7 @@ def export(graphs: Mapping[str, Graph], folder: str | Path, description: Mapping
     if taken:
         raise ValueError(f"the description holds {taken}, which export writes itself; rename them")
     document = {"format": FORMAT, "paddle": paddle.__version__,
-                "exported": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+                "exported": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                 **plain(description), "graphs": {}}
     with atomic_files(folder, last=DESCRIPTION, stale=earlier_files(folder)) as work:
         for name, graph in graphs.items():

@@ -77,14 +77,7 @@ def _exchange(folder: Path, work: Path, kept: Path, names: list[str], stale: lis
 def sha256(path: str | Path) -> str:
     """SHA-256 of a file as hexadecimal digits."""
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(file)
-
-
-def _sha256(file) -> str:
-    digest = hashlib.sha256()  # Python 3.10 has no hashlib.file_digest
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _remove(path: Path) -> None:

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-if not __package__:  # started as a file: imports begin at the repository, not in deploy/, whose onnx.py hides another
+if __name__ == "__main__" and not __package__:  # a file, not a module: imports begin at the repository, for
+    # deploy/ has an onnx.py that would hide the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from deploy.benchmark_report import open_logger, shape_text
@@ -183,7 +184,7 @@ def save_arrays(path: str, values: dict[str, np.ndarray]) -> None:
 def run(options: argparse.Namespace) -> int:
     """Everything after the arguments; returns the exit status."""
     predictor = open_predictor(options)
-    description = predictor.files.description
+    description = {**predictor.files.description, "folder": str(predictor.files.program.parent)}
     for note in predictor.notes:
         print(f"note: {note}")
     items = read_items(options.input, predictor.inputs, clip_reader(description))

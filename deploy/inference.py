@@ -110,9 +110,18 @@ class Predictor:
         for name in self.inputs:
             handle = self._predictor.get_input_handle(name)
             handle.copy_from_cpu(self._checked(name, np.asarray(inputs[name])))
-        self._predictor.run()
+        self._run_engine()
         return {name: self._predictor.get_output_handle(raw).copy_to_cpu()
                 for name, raw in zip(self.outputs, self._raw_outputs, strict=True)}
+
+    def _run_engine(self) -> None:
+        try:
+            self._predictor.run()
+        except RuntimeError as error:
+            if self.settings["precision"] != "bf16":
+                raise
+            raise ValueError(f"oneDNN cannot run {self.files.program} in bf16 on this CPU ({error}); "
+                             f"use fp32") from error
 
     def _checked(self, name: str, value: np.ndarray) -> np.ndarray:
         spec = next((item for item in self.files.graph.get("inputs", []) if item["name"] == name), None)

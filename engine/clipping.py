@@ -55,6 +55,8 @@ class Value:
 
 def global_norm(parameters: list[Tensor]) -> Tensor:
     """Euclidean norm of all gradients together, 0-d; taken over the tensors' norms as PyTorch does."""
+    if not parameters:
+        return paddle.zeros([])
     norms = [paddle.linalg.norm(parameter.grad) for parameter in parameters]
     widest = paddle.float64 if any(norm.dtype == paddle.float64 for norm in norms) else paddle.float32
     return paddle.linalg.norm(paddle.stack([norm.astype(widest) for norm in norms]))

@@ -201,7 +201,7 @@ def _parse(text: str) -> Any:
 def _nearest(name: str, schema: type, prefix: str) -> str:
     """``; did you mean X?``: by spelling among the neighbours, then among all options by their last part."""
     here = [f.name for f in dataclasses.fields(schema)]
-    close = difflib.get_close_matches(name, here, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name, here, n=1, cutoff=0.5)
     if close:
         return f"; did you mean {prefix}{close[0]}?"
     deeper = {path.rsplit(".", 1)[-1]: path for path, *_ in options(schema)}

@@ -16,7 +16,10 @@ class Interrupted(Exception):
 
 
 class Interruption:
-    """A context in which the first SIGTERM or SIGINT only sets ``signal``; a second one acts as usual.
+    """A context in which the first SIGTERM or SIGINT only sets ``signal``.
+
+    A Ctrl-C after that acts as usual, for the impatient; more SIGTERMs change nothing (Paddle's launcher sends three
+    within half a second).
 
     Worker processes started inside (data loading) inherit the handlers: there Ctrl-C, which a terminal sends to
     all processes, does nothing, and SIGTERM ends the worker, so that the trainer can finish its step.
@@ -50,8 +53,11 @@ class Interruption:
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)
             return
-        self.signal = signal.Signals(number).name
-        self._restore()
+        if self.signal is None:
+            self.signal = signal.Signals(number).name
+        elif number == signal.SIGINT:
+            self._restore()
+            signal.raise_signal(number)
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():

@@ -20,6 +20,7 @@ from paddle import nn
 from engine import checkpoint, distributed
 from engine.amp import Precision
 from engine.checkpoint import BEST, LATEST, State
+from engine.clipping import global_norm
 from engine.config import RunConfig, dump, to_dict
 from engine.files import atomic_write
 from engine.interruption import Interrupted, Interruption
@@ -32,7 +33,7 @@ DRAW_EVERY = 30.0  # seconds between two drawings of the curves
 
 
 class NonFiniteLoss(FloatingPointError):
-    """The loss became nan or infinite; nothing was updated with it and nothing saved."""
+    """The loss or its gradient became nan or infinite; nothing was updated with it and nothing saved."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,11 @@ def fit(system: Any, network: nn.Layer, *, config: RunConfig) -> Summary:
     after the running update, with ``latest`` saved.
 
     Args:
-        system: offers ``loader``, ``optimizer(network, steps_per_epoch)`` (updates an epoch; the batches left over at
-            its end make none), ``training_step``, ``evaluate`` (with several processes: every one calls it, what
-            rank 0 returns counts), ``score``, and if it likes ``after_epoch(network, epoch)``, called between the
-            last update of an epoch (numbered from 0) and its evaluation, e.g. for precise batch norm.
+        system: offers ``loader``, ``optimizer(network, steps_per_epoch)`` (batches an epoch; every ``train.accumulate``
+            make an update, what is left over at the end makes none), ``training_step``, ``evaluate`` (with several
+            processes: every one calls it, what rank 0 returns counts), ``score``, and if it likes
+            ``after_epoch(network, epoch)``, called between the last update of an epoch (numbered from 0) and its
+            evaluation, e.g. for precise batch norm.
         network: what is trained; its weights are set already.
         config: the run; used are ``seed``, ``output_dir``, ``resume`` (a checkpoint, or ``'latest'`` or ``'best'`` of
             the output folder) and ``train``.
@@ -110,7 +112,7 @@ class _Training:
         if self.steps < self.train.accumulate:
             raise ValueError(f"an epoch has {self.steps} batches, too few for one update of "
                              f"{self.train.accumulate}; lower train.accumulate or train.batch_size, or add data")
-        self.optimizer = system.optimizer(network, self.steps // self.train.accumulate)
+        self.optimizer = system.optimizer(network, self.steps)
         self.state, self.meter, self.metrics = State(), Meter(), {}
         self.stop, self.drawn = False, time.monotonic()
         resumed = self._resume() if config.resume else 0
@@ -160,25 +162,27 @@ class _Training:
     # ---- steps
 
     def _train_epoch(self) -> None:
-        batches = self.loader.epoch(self.state.epoch, start=self.state.step)
-        batches = iter(progress(batches, f"epoch {self.state.epoch + 1}", self.steps, initial=self.state.step,
-                                summary=False))
-        while self.state.step < self.steps and not self._limit_reached():
-            started = time.perf_counter()
-            batch = next(batches, None)
-            if batch is None:
-                raise RuntimeError(f"the loader ended after {self.state.step} of {self.steps} batches")
-            read = time.perf_counter()
-            losses = self._step(batch)
-            self.meter.add(losses, _batch_size(batch), read - started, time.perf_counter() - started)
-            if self.state.step % self.train.log_iters == 0 or self.state.step == self.steps or self._limit_reached():
-                self._log_steps()
-            due = self.train.save_steps and self.state.step % self.train.save_steps == 0
-            if (self.stop or due) and self._at_update():
-                self._save(LATEST)
-                if self.stop:
-                    return
+        """The rest of the running epoch, or less if a signal or ``max_steps`` ends it."""
+        shown = progress(self.loader.epoch(self.state.epoch, start=self.state.step), f"epoch {self.state.epoch + 1}",
+                         self.steps, initial=self.state.step, summary=False)
+        with contextlib.closing(shown) as batches:  # also after an error the readers end at once
+            while self.state.step < self.steps and not self._limit_reached() and not (self.stop and self._at_update()):
+                self._timed_step(batches)
+                due = self.train.save_steps and self.state.step % self.train.save_steps == 0
+                if (self.stop or due) and self._at_update():
+                    self._save(LATEST)
         self.optimizer.clear_grad()  # batches left over at the end make no update
+
+    def _timed_step(self, batches: Iterator[dict[str, Any]]) -> None:
+        started = time.perf_counter()
+        batch = next(batches, None)
+        if batch is None:
+            raise RuntimeError(f"the loader ended after {self.state.step} of {self.steps} batches")
+        read = time.perf_counter()
+        losses = self._step(batch)
+        self.meter.add(losses, _batch_size(batch), read - started, time.perf_counter() - started)
+        if self.state.step % self.train.log_iters == 0 or self.state.step == self.steps or self._limit_reached():
+            self._log_steps()
 
     def _step(self, batch: dict[str, Any]) -> dict[str, float]:
         """Forward, backward and, every ``accumulate`` batches, an update; returns the losses as numbers."""
@@ -187,18 +191,22 @@ class _Training:
         values = {name: loss.item() for name, loss in losses.items()}
         bad, self.stop = distributed.any_of(not math.isfinite(values["loss"]), self.interruption.signal is not None)
         if bad:
-            raise NonFiniteLoss(self._describe(batch, values))
+            raise NonFiniteLoss(self._describe(f"loss is {values['loss']}", batch, values))
         loss = losses["loss"] / self.train.accumulate if self.train.accumulate > 1 else losses["loss"]
         self.precision.scaled(loss).backward()
+        if (self.state.step + 1) % self.train.accumulate == 0:
+            self._update(batch, values)
         self.state.step += 1
-        if self.state.step % self.train.accumulate == 0:
-            self._update()
         return values
 
-    def _update(self) -> None:
+    def _update(self, batch: dict[str, Any], values: dict[str, float]) -> None:
         parameters = self.optimizer.parameters.values()
         distributed.average_gradients(parameters)
         if self.precision.unscale(parameters):
+            # A finite loss is no proof: Paddle's relu turns nan into 0, and its gradient back into nan.
+            norm = global_norm([p for p in parameters if p.grad is not None]).item()
+            if not math.isfinite(norm):
+                raise NonFiniteLoss(self._describe(f"the gradient's norm is {norm}", batch, values))
             self.optimizer.step()
         self.optimizer.clear_grad()
         self.state.updates = self.optimizer.updates
@@ -285,10 +293,10 @@ class _Training:
             checkpoint.save(self.output / name, self.network, self.optimizer, self.state)
         distributed.barrier()
 
-    def _describe(self, batch: dict[str, Any], values: dict[str, float]) -> str:
+    def _describe(self, what: str, batch: dict[str, Any], values: dict[str, float]) -> str:
         names = [name for part in distributed.gather(list(batch.get("name", []))) for name in part]
         kept = self.output / LATEST
-        return (f"loss is {values['loss']} in epoch {self.state.epoch + 1}, iteration {self.state.step + 1} "
+        return (f"{what} in epoch {self.state.epoch + 1}, iteration {self.state.step + 1} "
                 f"({', '.join(f'{name} {value:g}' for name, value in values.items())}).\n"
                 f"Files of this batch: {', '.join(map(str, names)) or 'the data set gives no names'}.\n"
                 f"Look at these files, lower the learning rate or clip the gradients. "

@@ -49,6 +49,7 @@ class AVSNet(nn.Layer):
         vv, va: attention of the frames to themselves and to the sound; both: their mean.
         drop_path: stochastic depth of PVTv2.
         pvt: arguments of ``PVTv2`` other than B5's.
+        head: widths of the two hidden convolutions before the logits (the original's are fixed).
 
     Raises:
         ValueError: for an unknown backbone or stage, or stages without ``vv`` and ``va``.
@@ -56,7 +57,7 @@ class AVSNet(nn.Layer):
 
     def __init__(self, *, backbone: str = "resnet", channel: int = 256, num_frames: int = 5,
                  tpavi_stages: Sequence[int] = (0, 1, 2, 3), vv: bool = False, va: bool = True,
-                 drop_path: float = 0.1, pvt: Mapping | None = None):
+                 drop_path: float = 0.1, pvt: Mapping | None = None, head: Sequence[int] = (128, 32)):
         super().__init__()
         if backbone not in ("resnet", "pvt"):
             raise ValueError(f"backbone {backbone!r}: expected resnet or pvt")
@@ -79,8 +80,8 @@ class AVSNet(nn.Layer):
         for stage in self.tpavi_stages:
             setattr(self, f"tpavi_b{stage + 1}", TPAVI(in_channels=channel))
         self.output_conv = nn.Sequential(
-            nn.Conv2D(channel, 128, 3, padding=1), Double(align_corners=False), nn.Conv2D(128, 32, 3, padding=1),
-            nn.ReLU(), nn.Conv2D(32, 1, 1))
+            nn.Conv2D(channel, head[0], 3, padding=1), Double(align_corners=False),
+            nn.Conv2D(head[0], head[1], 3, padding=1), nn.ReLU(), nn.Conv2D(head[1], 1, 1))
         for layer in (self.output_conv[0], self.output_conv[2], self.output_conv[4]):
             torch_default_(layer)
 

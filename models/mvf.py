@@ -4,8 +4,8 @@ Paper: Wu et al., "MVFNet: Multi-View Fusion Network for Efficient Video Recogni
 Original: whwu95/MVFNet 0ddc7e2, ``codes/models/modules/MVF.py``, ``codes/models/tenons/cls_heads/tsn_clshead.py``,
 ``codes/models/recognizers/recognizer2d.py``.
 
-Letters: B videos, V views of a video (clips x crops), T frames of a clip, N = B*V*T images, C channels, F fused channels
-(the first alpha*C), H W pixels, K classes.
+Letters: B videos, V views of a video (clips x crops), T frames of a clip, N = B*V*T images, C channels, F fused
+channels (the first alpha*C), H W pixels, K classes.
 
 Data flow: frames are folded into the batch and run through a ResNet. Before the first convolution of chosen blocks a
 ``MultiViewFusion`` mixes the first F channels along time, height and width with three-tap depthwise convolutions. The
@@ -104,9 +104,9 @@ class MultiViewFusion(nn.Layer):
     Names are the original's: ``net`` is the wrapped convolution, ``shift_conv h_conv w_conv`` the depthwise kernels
     along T, H and W, ``bn`` the norm (it exists, unused, without ``activate`` too).
 
-    The sum of three depthwise Conv3D is computed as one 3x3 Conv2D with the H and W taps in a cross, plus one 3x1 Conv2D
-    along T on the ``[B, F, T, H*W]`` view: the same numbers, half the time on a CPU. Nothing but the F channels is ever
-    transposed. The norm over (N, T, H, W) equals a 2-D norm over the folded images.
+    The sum of three depthwise Conv3D is computed as one 3x3 Conv2D with the H and W taps in a cross, plus one 3x1
+    Conv2D along T on the ``[B, F, T, H*W]`` view: the same numbers, half the time on a CPU. Nothing but the F
+    channels is ever transposed. The norm over (N, T, H, W) equals a 2-D norm over the folded images.
     """
 
     def __init__(self, net: nn.Conv2D, *, num_frames: int, alpha: float, mode: str, share: bool, activate: bool):

@@ -7,6 +7,8 @@ import importlib
 # The one dictionary of names; a system is imported when it is asked for.
 SYSTEMS = {
     "mvf": "systems.mvf:MVF",
+    "actionclip": "systems.actionclip:ActionCLIPSystem",
+    "xclip": "systems.xclip:XCLIPSystem",
     "avs": "systems.avs:AVS",
 }
 

@@ -56,7 +56,8 @@ class AVS:
                "sr_ratios": options.pvt_reductions}
         return AVSNet(backbone=options.backbone, channel=options.channel, num_frames=options.frames,
                       tpavi_stages=options.tpavi_stages, vv=options.tpavi_vv, va=options.tpavi_va,
-                      drop_path=options.drop_path, pvt=pvt if options.backbone == "pvt" else None)
+                      drop_path=options.drop_path, head=options.head,
+                      pvt=pvt if options.backbone == "pvt" else None)
 
     @property
     def listener(self) -> Listener:

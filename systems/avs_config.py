@@ -41,6 +41,7 @@ class NetworkConfig:
     backbone_weights: str | None = option(None, "ImageNet file: torchvision's resnet50 or pvt_v2_b5.pth")
     channel: int = option(256, "channels of the decoder", low=2)
     frames: int = option(5, "frames and seconds of a video", low=1)
+    head: list[int] = option([128, 32], "channels of the two convolutions before the logits", low=1)
     tpavi_stages: list[int] = option([0, 1, 2, 3], "stages where the sound enters, 0 the finest", choices=(0, 1, 2, 3))
     tpavi_vv: bool = option(False, "attention of the frames to themselves")
     tpavi_va: bool = option(True, "attention of the frames to the sound")

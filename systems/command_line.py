@@ -13,6 +13,7 @@ from typing import Any
 
 import paddle
 
+from datasets.loader import LoaderError
 from engine import config as configuration
 from systems import SYSTEMS, find_system
 
@@ -81,7 +82,7 @@ def one_line_errors() -> Iterator[None]:
     """A user's mistake ends the program with its message and status 1, not with a traceback."""
     try:
         yield
-    except (configuration.ConfigError, FileNotFoundError, ValueError, FloatingPointError,
+    except (configuration.ConfigError, FileNotFoundError, ValueError, FloatingPointError, LoaderError,
             ModuleNotFoundError) as error:
         if os.environ.get("PADDLETWIN_TRACEBACK"):
             raise
@@ -115,7 +116,8 @@ def _refuse(parser: argparse.ArgumentParser, argument: str) -> None:
     name = argument.split("=", 1)[0]
     known = [flag for action in parser._actions for flag in action.option_strings]
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    parser.error(f"unknown option {name}" + (f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"))
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+    parser.error(f"unknown option {name}; {hint}")
 
 
 def _set_device(parser: argparse.ArgumentParser, device: str) -> None:

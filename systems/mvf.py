@@ -30,9 +30,6 @@ from models.layers import batch_norms
 from models.mvf import UPSTREAM_DROPPED, MVFNet, average_views, upstream_name
 
 
-UCF101_LABELS = "configs/mvf/ucf101_labels.txt"
-
-
 @dataclass(frozen=True)
 class DataConfig:
     root: str = option("data/ucf101", "folder of the data set")
@@ -43,7 +40,7 @@ class DataConfig:
     train_list: str = option("ucf101_train_split_{split}_rawframes.txt", "training list below root")
     val_list: str = option("ucf101_val_split_{split}_rawframes.txt", "validation and test list below root")
     template: str = option("img_{:05}.jpg", "file name of a frame; the first has number 1")
-    labels: str | None = option(None, "file with the class names (text, JSON or CSV); none: configs/mvf/ucf101_labels.txt")
+    labels: str = option("configs/mvf/ucf101_labels.txt", "file with the class names in label order")
     recipe: str = option("ucf101", "sampling and augmentation: the Paddle port's or the original's for Kinetics",
                          choices=("ucf101", "kinetics"))
     clip_len: int = option(16, "frames of a clip", low=1)
@@ -55,12 +52,15 @@ class DataConfig:
     test_crops: int = option(3, "crops of a test clip: 3 or 1 (centre)", choices=(1, 3))
     temporal_jitter: bool = option(False, "move each training frame by less than an interval")
     flip: float = option(0.5, "probability that a training clip is mirrored", low=0.0, high=1.0)
+    min_area: float = option(0.08, "smallest share of the frame that a training crop takes", low=0.01, high=1.0)
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
     num_classes: int = option(101, "classes of the classifier", low=2)
     depth: int = option(50, "layers of the ResNet", choices=(18, 34, 50, 101, 152))
+    base_channels: int = option(64, "width of the first stage; published networks have 64", low=8)
+    num_stages: int = option(4, "residual stages; published networks have 4", low=1, high=4)
     alpha: float = option(0.125, "share of the channels that is fused", low=0.0, high=1.0)
     mvf_freq: list[int] = option([0, 0, 1, 1], "which of the four stages are fused", choices=(0, 1))
     mode: str = option("THW", "views that are summed", choices=("THW", "TH", "T"))
@@ -77,7 +77,7 @@ class NetworkConfig:
     avd_first: bool = option(False, "with avd: before the convolution")
     deep_stem: bool = option(False, "three 3x3 convolutions instead of the 7x7")
     stem_width: int = option(32, "width of the deep stem's first convolution", low=8)
-    unbiased_variance: bool = option(True, "running variance as PyTorch's (false: Paddle's, of the published UCF-101 runs)")
+    unbiased_variance: bool = option(True, "running variance as PyTorch's; false: as Paddle's own layer")
     backbone_weights: str | None = option(None, "ImageNet ResNet file (torchvision names) to start from")
 
     def __post_init__(self):
@@ -113,7 +113,7 @@ class MVFConfig(RunConfig):
     data: DataConfig = option(DataConfig, "which videos, and how clips are cut from them")
     network: NetworkConfig = option(NetworkConfig, "the network's sizes")
     optimizer: OptimizerConfig = option(OptimizerConfig, "how it is trained")
-    average_clips: str = option("prob", "average a video's views after or before the softmax", choices=("prob", "score"))
+    average_clips: str = option("prob", "average views after or before the softmax", choices=("prob", "score"))
     views_per_forward: int = option(5, "views computed at a time in a test; limits memory, changes nothing", low=1)
 
 
@@ -129,13 +129,16 @@ class MVF:
         self.recipe = ClipRecipe(
             name=data.recipe, clip_len=data.clip_len, interval=data.interval, short_side=data.short_side,
             train_size=data.train_size, test_size=data.test_size, test_clips=data.test_clips,
-            test_crops=data.test_crops, temporal_jitter=data.temporal_jitter, flip=data.flip)
+            test_crops=data.test_crops, temporal_jitter=data.temporal_jitter, flip=data.flip,
+            min_area=data.min_area)
 
     def network(self) -> MVFNet:
         options = self.config.network
         width = options.stem_width
         backbone = {
-            "style": options.style, "frozen_stages": options.frozen_stages, "norm_eval": options.norm_eval,
+            "base_channels": options.base_channels, "num_stages": options.num_stages,
+            "out_stages": (options.num_stages - 1,), "style": options.style,
+            "frozen_stages": options.frozen_stages, "norm_eval": options.norm_eval,
             "norm_frozen": options.norm_frozen, "partial_norm": options.partial_norm,
             "average_down": options.avg_down, "stem_widths": (width, width, 2 * width) if options.deep_stem else None,
             "average_stride": ("before" if options.avd_first else "after") if options.avd else None}
@@ -183,8 +186,8 @@ class MVF:
     def dataset(self, split: str) -> ClipDataset:
         data = self.config.data
         name = (data.train_list if split == "train" else data.val_list).format(split=data.split)
-        videos = read_video_list(Path(data.root) / name, Path(data.root) / data.frames_folder,
-                                 layout=data.layout, template=data.template)
+        videos = read_video_list(Path(data.root) / name, Path(data.root) / data.frames_folder, layout=data.layout,
+                                 template=data.template, classes=self.config.network.num_classes)
         return ClipDataset(videos, self.recipe, split)
 
     def loader(self, split: str) -> Loader:
@@ -273,7 +276,7 @@ class MVF:
 
     def labels(self) -> list[str]:
         """Class names in label order."""
-        path = self.config.data.labels or UCF101_LABELS
+        path = self.config.data.labels
         names = read_labels(path)
         if len(names) != self.config.network.num_classes:
             raise ConfigError(f"{path} names {len(names)} classes, the network has {self.config.network.num_classes}; "

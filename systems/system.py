@@ -40,7 +40,8 @@ class System(Protocol):
         """Batches of that data, sharded over processes."""
 
     def optimizer(self, network: paddle.nn.Layer, steps_per_epoch: int) -> Optimizer:
-        """The recipe's groups, rates and clipping; ``steps_per_epoch`` counts updates."""
+        """The recipe's groups, rates and clipping; ``steps_per_epoch`` counts batches, ``train.accumulate`` of which
+        make an update."""
 
     def training_step(self, network: paddle.nn.Layer, batch: dict[str, Any]) -> dict[str, paddle.Tensor]:
         """0-d tensors; ``loss`` is minimised, the others are logged."""

@@ -15,12 +15,12 @@ use_own_environment
 model=$(func_parser_value "$(line 2)")
 python=$(func_parser_value "$(line 3)")
 
-make_data() { # layout
+make_data() { # layout: FOLDER and, with three of its clips for inference, FOLDER_infer
     $python test_tipc/lite_data.py "$1" "test_tipc/data/$1" --seed 0 || fail "the miniature of $1 could not be made"
 }
 
 case "$model" in
-    mvf) layout=ucf101 ;;
+    mvf | mvf_ucf101) layout=ucf101 ;;
     *) fail "no data is known for model '$model' ($1:2)" ;;
 esac
 case "$MODE" in
@@ -33,6 +33,11 @@ case "$MODE" in
         for file in "${models[@]}"; do
             [[ -e "$file" ]] || fail "mode $MODE needs the weights '$file' of $1:37; none are published with this project"
         done
-        make_data "$layout" ;;
+        clips=$(func_parser_value "$(line 48)")
+        if [[ "$clips" == test_tipc/data/* ]]; then
+            make_data "$layout"
+        elif [[ ! -e "$clips" ]]; then
+            fail "mode $MODE reads clips from '$clips' (line 48 of $1): put some there"
+        fi ;;
     *) fail "unknown mode $MODE" ;;
 esac

@@ -115,7 +115,7 @@ infer_once() { # branch run model_dir input eager gpus device mkldnn threads bat
         "$(func_set_params "$infer_model_key" "$model_dir")" "$(func_set_params "$infer_batch_key" "$batch")" \
         "$(func_set_params "$input_key" "$input")" "$(func_set_params "$save_log_key" "${LOG_PATH}/${name}_benchmark.log")" \
         "$benchmark_param" "$(func_set_params "$precision_key" "$precision")" "$infer_param" \
-        "$(func_set_params --expected "$eager")" "--output=${run}/${name}.json")
+        "$(func_set_params --expected "$eager")" "--output=${LOG_PATH}/${name}.json")
     run_step "$branch" "infer ${device} mkldnn=${mkldnn:--} threads=${threads:--} batch=${batch} ${precision}" \
         "${LOG_PATH}/${name}.log" "$command"
 }

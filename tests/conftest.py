@@ -16,6 +16,12 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
+def golden() -> Path:
+    """Folder of the golden bundles that belong to the project, by system and case."""
+    return Path(__file__).parents[1] / "alignment" / "golden"
+
+
+@pytest.fixture(scope="session")
 def miniature(tmp_path_factory):
     """``miniature("ucf101")``: folder of that synthetic data set, written once for all tests; don't change it."""
     made = {}

@@ -92,7 +92,7 @@ class SegmentHead(nn.Module):
 
     def forward_full_size(self, features, frames):
         """A 1x1x1 convolution with the classifier's weights on every place, then the mean."""
-        images, channels, height, width = features.shape
+        _, channels, height, width = features.shape
         clips = features.view(-1, frames, channels, height, width).transpose(1, 2)
         maps = F.conv3d(clips, self.new_fc.weight[:, :, None, None, None], self.new_fc.bias)
         return maps.mean((2, 3, 4))

@@ -1,7 +1,8 @@
 """The data code of MVFNet's two recipes, restated frame by frame after the originals.
 
-Independent of ``datasets``: one image at a time, OpenCV calls as the originals make them, the originals' own random
-modules. ``whwu95/MVFNet`` 0ddc7e2 codes/datasets/pipelines; ``txyugood/PaddleMVF`` cabf4f2 datasets/pipelines, custom_lr.
+Independent of ``datasets``: one image at a time, OpenCV calls as the originals make them, the originals' own
+random modules. Sources: ``whwu95/MVFNet`` 0ddc7e2 codes/datasets/pipelines; ``txyugood/PaddleMVF`` cabf4f2
+datasets/pipelines and custom_lr.
 """
 from __future__ import annotations
 

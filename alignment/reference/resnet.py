@@ -7,7 +7,7 @@ from torch import nn
 class ResNet(nn.Module):
     BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
-    def __init__(self, *, depth, in_channels=3, num_stages=4, out_stages=(3,), strides=(1, 2, 2, 2),
+    def __init__(self, *, depth, in_channels=3, base_channels=64, num_stages=4, out_stages=(3,), strides=(1, 2, 2, 2),
                  dilations=(1, 1, 1, 1), contract_dilation=False, stem_widths=None, style="pytorch", conv_bias=False,
                  average_down=False, average_stride=None, frozen_stages=-1, norm_eval=False, norm_frozen=False,
                  partial_norm=False):
@@ -16,14 +16,14 @@ class ResNet(nn.Module):
         self.num_stages, self.out_stages = num_stages, tuple(out_stages)
         self.frozen_stages, self.norm_eval = frozen_stages, norm_eval
         self.norm_frozen, self.partial_norm = norm_frozen, partial_norm
-        self.conv1 = make_stem(in_channels, stem_widths, conv_bias)
-        channels = 64 if stem_widths is None else stem_widths[-1]
+        self.conv1 = make_stem(in_channels, base_channels if stem_widths is None else stem_widths, conv_bias)
+        channels = base_channels if stem_widths is None else stem_widths[-1]
         self.bn1 = nn.BatchNorm2d(channels)
         self.relu = nn.ReLU()
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         self.channels = []
         for stage in range(num_stages):
-            blocks, width = [], 64 * 2**stage
+            blocks, width = [], base_channels * 2**stage
             for index in range(self.BLOCKS[depth][stage]):
                 dilation = dilations[stage]
                 if index == 0 and contract_dilation and dilation > 1:
@@ -70,8 +70,8 @@ class ResNet(nn.Module):
 
 
 def make_stem(in_channels, widths, bias):
-    if widths is None:
-        return nn.Conv2d(in_channels, 64, 7, 2, 3, bias=bias)
+    if isinstance(widths, int):
+        return nn.Conv2d(in_channels, widths, 7, 2, 3, bias=bias)
     first, second, third = widths
     return nn.Sequential(nn.Conv2d(in_channels, first, 3, 2, 1, bias=bias), nn.BatchNorm2d(first), nn.ReLU(),
                          nn.Conv2d(first, second, 3, 1, 1, bias=bias), nn.BatchNorm2d(second), nn.ReLU(),

@@ -14,6 +14,7 @@ LAYOUTS = {
     "avsbench": "datasets.synthetic.avs",
     "ucf101": "datasets.synthetic.ucf101",
     "kinetics": "datasets.synthetic.kinetics",
+    "colour_motion": "datasets.synthetic.colour_motion",
 }
 
 

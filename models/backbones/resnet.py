@@ -26,6 +26,7 @@ class ResNet(nn.Layer):
     Args:
         depth: 18, 34 (basic blocks) or 50, 101, 152 (bottlenecks).
         in_channels: of the input image (3 for RGB).
+        base_channels: width of the first stage, 64 in every published network; less makes a small one.
         num_stages: 1 to 4 residual stages are built.
         out_stages: 0-based stages whose outputs ``forward`` returns.
         strides, dilations: per stage; the dilation is that of the 3x3 convolutions.
@@ -46,7 +47,8 @@ class ResNet(nn.Layer):
 
     BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
-    def __init__(self, *, depth: int, in_channels: int = 3, num_stages: int = 4, out_stages: Sequence[int] = (3,),
+    def __init__(self, *, depth: int, in_channels: int = 3, base_channels: int = 64, num_stages: int = 4,
+                 out_stages: Sequence[int] = (3,),
                  strides: Sequence[int] = (1, 2, 2, 2), dilations: Sequence[int] = (1, 1, 1, 1),
                  contract_dilation: bool = False, stem_widths: Sequence[int] | None = None, style: str = "pytorch",
                  conv_bias: bool = False, average_down: bool = False, average_stride: str | None = None,
@@ -61,14 +63,14 @@ class ResNet(nn.Layer):
         self.num_stages, self.out_stages = num_stages, tuple(out_stages)
         self.frozen_stages, self.norm_eval = frozen_stages, norm_eval
         self.norm_frozen, self.partial_norm = norm_frozen, partial_norm
-        self.conv1 = make_stem(in_channels, stem_widths, conv_bias)
-        channels = 64 if stem_widths is None else stem_widths[-1]
+        self.conv1 = make_stem(in_channels, base_channels if stem_widths is None else stem_widths, conv_bias)
+        channels = base_channels if stem_widths is None else stem_widths[-1]
         self.bn1 = BatchNorm2D(channels)
         self.relu = nn.ReLU()
         self.maxpool = nn.MaxPool2D(3, stride=2, padding=1)
         self.channels = []  # of each stage's output
         for stage in range(num_stages):
-            blocks, width = [], 64 * 2**stage
+            blocks, width = [], base_channels * 2**stage
             for index in range(self.BLOCKS[depth][stage]):
                 dilation = dilations[stage]
                 blocks.append(block(
@@ -126,11 +128,11 @@ class ResNet(nn.Layer):
                 kaiming_normal_(layer.weight, "fan_out")
 
 
-def make_stem(in_channels: int, widths: Sequence[int] | None, bias: bool) -> nn.Layer:
-    """The 7x7 convolution, or three 3x3 convolutions with norms between them; stride 2 in the first."""
+def make_stem(in_channels: int, widths: int | Sequence[int], bias: bool) -> nn.Layer:
+    """A 7x7 convolution of one width, or three 3x3 convolutions with norms between them; stride 2 in the first."""
     bias_attr = None if bias else False
-    if widths is None:
-        return nn.Conv2D(in_channels, 64, 7, stride=2, padding=3, bias_attr=bias_attr)
+    if isinstance(widths, int):
+        return nn.Conv2D(in_channels, widths, 7, stride=2, padding=3, bias_attr=bias_attr)
     first, second, third = widths
     return nn.Sequential(
         nn.Conv2D(in_channels, first, 3, stride=2, padding=1, bias_attr=bias_attr), BatchNorm2D(first), nn.ReLU(),

@@ -116,7 +116,7 @@ def from_upstream(state: Mapping[str, np.ndarray], network: nn.Layer, upstream_n
             misshapen.append(f"{theirs}: {list(np.shape(state[theirs]))} in the file, the network needs "
                              f"{want[::-1] if _transposed(layer, last) else want}")
             continue
-        converted[ours] = np.ascontiguousarray(array)
+        converted[ours] = np.asarray(array, order="C")  # not ascontiguousarray: it makes a scalar a vector
     known = set(names.values())
     unexpected = [name for name in state
                   if name not in known and not any(pattern.search(name) for pattern in patterns)]
@@ -159,7 +159,7 @@ def to_upstream(state: Mapping[str, np.ndarray], network: nn.Layer, upstream_nam
     for ours, array in state.items():
         layer, last = owned[ours]
         array = np.asarray(array)
-        renamed[names[ours]] = np.ascontiguousarray(array.T if _transposed(layer, last) else array)
+        renamed[names[ours]] = np.asarray(array.T if _transposed(layer, last) else array, order="C")
     return renamed
 
 

@@ -159,12 +159,12 @@ def test_a_video_that_shows_nothing(tmp_path):
         VideoReader(tmp_path / "none.avi")
 
 
-@pytest.mark.parametrize("suffix", [".avi", ".mp4"])
+@pytest.mark.parametrize("suffix", [".avi", ".mp4", ".mkv"])
 def test_a_file_that_breaks_off(tmp_path, suffix):
     write_video(tmp_path / f"clip{suffix}", moving(), 25)
     data = (tmp_path / f"clip{suffix}").read_bytes()
     (tmp_path / f"part{suffix}").write_bytes(data[:len(data) // 2])
-    with pytest.raises(VideoError, match=f"part{suffix} .*(its end is missing|not a readable video)"):
+    with pytest.raises(VideoError, match=f"part{suffix} .*(its end is missing|not a readable video|breaks off)"):
         VideoReader(tmp_path / f"part{suffix}")
 
 

@@ -34,7 +34,7 @@ def start_tiny():
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         process = subprocess.Popen([sys.executable, *launcher, str(ROOT / "tests" / "engine" / "tiny.py"),
                                     *map(str, arguments)], cwd=ROOT, env=environment, text=True,
-                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
         running.append(process)
         return process
 

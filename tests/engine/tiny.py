@@ -14,6 +14,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from datasets.loader import Loader
 from engine import distributed
 from engine.config import RunConfig, load, option
 from engine.optimization import GlobalNorm, Group, Optimizer
@@ -33,31 +34,21 @@ class Config(RunConfig):
     pause: float = option(0.0, "seconds that a step takes")
 
 
-class Loader:
-    """The interface of datasets/loader.py over numbers drawn from (seed, epoch, index)."""
+class Dataset:
+    """A function of six numbers, which are seen with noise."""
 
-    def __init__(self, config, shuffle, rank=0, world_size=1):
-        self.config, self.shuffle, self.rank, self.world_size = config, shuffle, rank, world_size
+    def __init__(self, config):
+        self.config = config
 
     def __len__(self):
-        return self.config.samples // (self.config.train.batch_size * self.world_size)
+        return self.config.samples
 
-    def epoch(self, epoch, start=0):
-        size = self.config.train.batch_size
-        order = np.arange(self.config.samples)
-        if self.shuffle:
-            order = np.random.default_rng([self.config.seed, epoch]).permutation(self.config.samples)
-        for step in range(start, len(self)):
-            first = (step * self.world_size + self.rank) * size
-            yield self.batch(epoch, order[first:first + size])
-
-    def batch(self, epoch, indices):
-        x = np.stack([np.random.default_rng([7, i]).standard_normal(6) for i in indices])
-        noise = np.stack([np.random.default_rng([self.config.seed, epoch, i]).normal(0, 0.1, 6) for i in indices])
-        target = np.tanh(x[:, :2] * 2 - x[:, 2:4])
-        x = np.where((indices == self.config.nan_at)[:, None], np.nan, x + noise)
-        return {"x": paddle.to_tensor(x, self.config.dtype), "target": paddle.to_tensor(target, self.config.dtype),
-                "name": [f"sample_{i}.avi" for i in indices]}
+    def get(self, index, rng):
+        x = np.random.default_rng([7, index]).standard_normal(6)
+        target = np.tanh(x[:2] * 2 - x[2:4])
+        x = x + rng.normal(0, 0.1, 6) if index != self.config.nan_at else np.full(6, np.nan)
+        return {"x": x.astype(self.config.dtype), "target": target.astype(self.config.dtype),
+                "name": f"sample_{index}.avi"}
 
 
 class System:
@@ -75,12 +66,12 @@ class System:
         return network
 
     def loader(self, split):
-        if split == "train":
-            return Loader(self.config, True, distributed.rank(), distributed.world_size())
-        return Loader(self.config, False)
+        ranks = {"rank": distributed.rank(), "world_size": distributed.world_size()} if split == "train" else {}
+        return Loader(Dataset(self.config), batch_size=self.config.train.batch_size, shuffle=split == "train",
+                      drop_last=True, workers=self.config.train.workers, seed=self.config.seed, **ranks)
 
     def optimizer(self, network, steps_per_epoch):
-        total = self.config.train.epochs * steps_per_epoch
+        total = self.config.train.epochs * (steps_per_epoch // self.config.train.accumulate)
         return Optimizer([Group("all", network.named_parameters(), cosine(0.1, total), 1e-3)], kind="sgd",
                          momentum=0.9, nesterov=True, clip=GlobalNorm(1.0))
 

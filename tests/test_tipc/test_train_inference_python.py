@@ -21,10 +21,10 @@ def test_commands_of_the_mvf_config(tipc):
 def test_every_line_acts(tipc):
     """A config in which each line has a value of its own; the golden list shows where each one goes."""
     config = tipc.config(
-        line4="gpu_list:0|0,1|10.0.0.1,10.0.0.2;0,1", line5="--use_gpu:True|True|True", line6="--amp:fp32|O1",
+        line4="gpu_list:0|0,1|10.0.0.1,10.0.0.2;0,1", line5="--use_gpu:True|True|True", line6="--amp:O1",
         line7="--epochs:lite_train_lite_infer=3|whole_train_whole_infer=50", line8="--save:unused",
         line9="--bs:lite_train_lite_infer=5|whole_train_whole_infer=9", line10="--start:weights/a.pdparams",
-        line13="--free:a:b*c", line15="trainer:norm_train|other_train|pact_train",
+        line13="--free:a:b*c", line15="trainer:other_train|pact_train",
         line20="other_train:train.py --other", line25="--eval_free:1", line28="--to:unused", line29="--from:unused",
         line34="other_export:export_model.py --other", line36="inference_dir:sub", line41="--use_gpu:True",
         line42="--mkldnn:unused", line43="--threads:unused", line44="--rows:4", line45="--trt:False|True",

@@ -8,8 +8,9 @@ from alignment.compare import Allowance
 
 SYSTEM = "mvf"
 STEPS: dict[str, tuple[str, ...]] = {}
-# Computed in another way on our side, so that these inner tensors do not exist there (see models/mvf.py).
-ONLY_IN_TWIN = (r"\.(shift_conv|h_conv|w_conv)(#\d+)?$",)
+# Computed in another way on our side, so that these inner tensors do not exist there (see models/mvf.py), or with time
+# folded into the batch (bn). What the block hands on is compared as mvf_out:NAME, every gradient by its name.
+ONLY_IN_TWIN = (r"\.(shift_conv|h_conv|w_conv|bn)(#\d+)?$",)
 
 _FORWARD = {
     "forward": {"mode": "eval", "about": "logits and every named activation"},

@@ -16,7 +16,7 @@ from engine.optimization import Group, Optimizer
 from engine.schedules import cosine_after_warmup
 from losses.classification import smoothed_cross_entropy
 from metrics.classification import mean_class_accuracy, top_k_accuracy
-from models.mvf import UPSTREAM_DROPPED, MVFNet, MultiViewFusion, average_views, upstream_name
+from models.mvf import UPSTREAM_DROPPED, MultiViewFusion, MVFNet, average_views, upstream_name
 
 
 def stages(network: str) -> dict:
@@ -43,7 +43,7 @@ def forward(run: Run) -> dict[str, np.ndarray]:
             if re.fullmatch(r"backbone\.(maxpool|layer\d)", name)}
     made = {"logits": logits.numpy(), **made, **fused.arrays}
     if run.wanted is None:
-        made.update(recorder.arrays)
+        made = {**recorder.arrays, **made}  # in order of execution: the first to fail is the first divergence
     return made
 
 

@@ -46,7 +46,7 @@ def forward(run: Run) -> dict[str, np.ndarray]:
             if re.fullmatch(r"backbone\.(maxpool|layer\d)", name)}
     made = {"logits": tools.array(logits), **made, **fused}
     if run.wanted is None:
-        made.update(recorder.arrays)
+        made = {**recorder.arrays, **made}  # in order of execution: the first to fail is the first divergence
     return made
 
 

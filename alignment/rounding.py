@@ -1,0 +1,52 @@
+"""How far the original is from itself: its float32 rounding, the yardstick of every float32 verdict.
+
+The rounding of a float32 run is a random quantity of which one evaluation is one draw: a ReLU whose input is within
+rounding of zero flips or does not. Where that one draw is too small a yardstick, the original's formulation (the torch
+twin) is evaluated again by other kernels and on inputs moved by half a unit in the last place, and the worst distance
+to float64 counts. Every draw is a legitimate float32 evaluation of the original; nothing of ours enters a yardstick.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from alignment import compare, worker
+from alignment.bundle import split_stage
+
+DRAWS = ({"onednn": False}, {"jitter": 0}, {"jitter": 1}, {"jitter": 2})
+
+
+def remeasure(manifest: dict[str, Any], request: dict[str, Any], exact: Mapping[str, np.ndarray],
+              scales: Mapping[str, float], recorded: Mapping[str, float]) -> dict[str, float]:
+    """Yardsticks of one float32 stage from further draws, shared within their groups.
+
+    Args:
+        manifest: the case, with its ``state``.
+        request: the stage as :func:`alignment.worker.ask` takes it.
+        exact: the twin's float64 values under the same keys, sampled the same way.
+        scales: largest magnitude by key; its keys are the ones measured.
+        recorded: yardsticks known before; none becomes smaller.
+    """
+    found = {key: recorded.get(key, 0.0) for key in scales}
+    for draw in DRAWS:
+        arrays = worker.ask("torch", manifest, [request], variant=draw).arrays
+        for key, scale in scales.items():
+            if key in arrays and key in exact and arrays[key].shape == exact[key].shape:
+                found[key] = max(found[key], compare.relative_difference(arrays[key], exact[key], scale))
+    return compare.share_yardsticks(found, trajectories([request["label"]]))
+
+
+def trajectories(stages: list[str]) -> set[str]:
+    """The stages that are training runs, where rounding of one step reaches every tensor of the next."""
+    return {stage for stage in stages if split_stage(stage)[0] == "train"}
+
+
+def group_scales(magnitudes: Mapping[str, float]) -> dict[str, float]:
+    """Largest magnitude of a stage by group of keys; ``all`` for the keys without a group."""
+    scales = {"all": 0.0}
+    for key, magnitude in magnitudes.items():
+        kind = compare.group(key) or "all"
+        scales[kind] = max(scales.get(kind, 0.0), magnitude)
+    return scales

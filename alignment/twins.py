@@ -1,0 +1,240 @@
+"""Our network against its torch twin: same manifest, same recipe weights, each side in its own process."""
+from __future__ import annotations
+
+import importlib
+import re
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from alignment import compare, rounding, worker
+from alignment.bundle import split_stage
+from alignment.compare import Verdict
+from alignment.results import TWIN, Line, Outcome, Unit, step_of
+from alignment.worker import Answer
+
+KEPT_VALUES = 4096  # larger arrays do not go into the official artefacts and plots
+
+
+def run_case(manifest: dict[str, Any], steps: list[str], dtypes: list[str]) -> Outcome:
+    """Compute a built-in case on both sides and judge every tensor.
+
+    Args:
+        manifest: in the form of a golden bundle's, without ``arrays``; without ``state`` if a network is to be
+            listed by the twin; with an empty ``state`` (data, metric) it runs once, without a float64 twin.
+        steps: which steps of the reproduction guide; stages of others are left out.
+        dtypes: ``float32``, ``float64`` or both.
+
+    Raises:
+        RuntimeError: if a side's process fails.
+        ValueError: if a stage belongs to no step.
+    """
+    case = importlib.import_module(f"alignment.cases.{manifest['system']}")
+    own = getattr(case, "STEPS", {})
+    stages = {name: step_of(name, own) for name in manifest["stages"] if step_of(name, own) in steps}
+    outcome = Outcome(Unit(manifest["system"], manifest["case"], TWIN))
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="alignment-") as folder:
+        runs = _compute(manifest, list(stages), dtypes, Path(folder))
+        for label, pair in runs.pairs():
+            step = stages[split_stage(label)[0]]
+            verdicts = _judge_stage(label, pair, runs, case)
+            outcome.lines += [Line(outcome.unit, label, step, verdict) for verdict in verdicts]
+            outcome.left_out += [key for key in _keys(pair[0], label) if _declared(key, case)]
+            _keep(outcome, label, pair, case)
+        outcome.errors = runs.errors()
+        outcome.facts = {"salt": str(manifest.get("salt", "a")), **runs.versions()}
+        runs.close()
+    outcome.seconds = time.perf_counter() - started
+    return outcome
+
+
+@dataclass
+class Runs:
+    """Answers of both sides by precision, and the manifest they answered (with ``state``)."""
+
+    manifest: dict[str, Any]
+    stages: list[str]
+    twin: dict[str, Answer] = field(default_factory=dict)
+    ours: dict[str, Answer] = field(default_factory=dict)
+
+    def pairs(self) -> list[tuple[str, tuple[Answer, Answer]]]:
+        """(label, (twin, ours)) in the order of stages, float32 before float64."""
+        return [(_label(stage, dtype), (self.twin[dtype], answer))
+                for stage in self.stages for dtype, answer in self.ours.items()]
+
+    def errors(self) -> dict[str, str]:
+        return {f"{side} {stage}": error for side, answers in (("torch", self.twin), ("paddle", self.ours))
+                for answer in answers.values() for stage, error in answer.errors.items()}
+
+    def versions(self) -> dict[str, str]:
+        return {name: version for answers in (self.twin, self.ours) for answer in answers.values()
+                for name, version in answer.revision.items() if version}
+
+    def close(self) -> None:
+        for answer in (*self.twin.values(), *self.ours.values()):
+            answer.arrays.close()
+
+
+def _compute(manifest: dict[str, Any], stages: list[str], dtypes: list[str], folder: Path) -> Runs:
+    """Every process of a case, one after the other: the twin in both precisions (a yardstick needs both), then ours."""
+    networkless = manifest.get("state") == []
+    fill_state = "state" not in manifest
+    ours = ["float32"] if networkless else dtypes
+    twin = ["float64"] if dtypes == ["float64"] and not networkless else ["float32", "float64"]
+    if networkless:
+        twin = ["float32"]
+    runs = Runs(manifest, stages)
+    if not stages:
+        return runs
+    for dtype in twin:
+        runs.twin[dtype] = worker.ask("torch", runs.manifest, _requests(stages, dtype), fill_state=fill_state,
+                                      folder=folder / f"torch-{dtype}")
+        if fill_state:
+            runs.manifest = {**manifest, "state": runs.twin[dtype].state}
+            fill_state = False
+    for dtype in ours:
+        runs.ours[dtype] = worker.ask("paddle", runs.manifest, _requests(stages, dtype),
+                                      folder=folder / f"paddle-{dtype}")
+    return runs
+
+
+def _label(stage: str, dtype: str) -> str:
+    return stage if dtype == "float32" else f"{stage}64"
+
+
+def _requests(stages: list[str], dtype: str) -> list[dict[str, Any]]:
+    return [{"label": _label(stage, dtype), "name": stage, "dtype": dtype, "wanted": None, "limits": None}
+            for stage in stages]
+
+
+def _judge_stage(label: str, pair: tuple[Answer, Answer], runs: Runs, case: ModuleType) -> list[Verdict]:
+    twin, ours = pair
+    keys = execution_order([key for key in _keys(twin, label) if not _declared(key, case)], runs.manifest)
+    both = [key for key in keys if key in ours.arrays]
+    yardsticks = _yardsticks(label, keys, runs)
+    judged = _judge(label, both, pair, runs, case, yardsticks)
+    if yardsticks and any(not verdict.passed and verdict.finding == "values" for verdict in judged.values()):
+        again = rounding.remeasure(runs.manifest, _requests([split_stage(label)[0]], "float32")[0],
+                                   Relabelled(runs.twin["float64"].arrays), _scales(yardsticks, twin), yardsticks)
+        judged = _judge(label, both, pair, runs, case, yardsticks | again)
+    extra = [key for key in _keys(ours, label) if key not in twin.arrays and not _declared(key, case)]
+    found = [judged.get(key) or compare.missing(key, "on the Paddle side" + worker.because(ours, key)) for key in keys]
+    found += [Verdict(key, False, np.inf, 0.0, "unexpected", "the torch twin has no such tensor"
+                      + worker.because(twin, key)) for key in extra]
+    return found or [compare.missing(f"{label}/(anything)", "on either side" + worker.because(twin, f"{label}/")
+                                     + worker.because(ours, f"{label}/"))]
+
+
+def _judge(label: str, keys: list[str], pair: tuple[Answer, Answer], runs: Runs, case: ModuleType,
+           yardsticks: Mapping[str, float]) -> dict[str, Verdict]:
+    twin, ours = pair
+    allowances = case.allowances(runs.manifest)
+    groups = rounding.group_scales({key: twin.summaries[key][2] for key in _keys(twin, label)})
+    found = {}
+    for key in keys:
+        allowance = compare.find_allowance(key, allowances)
+        by_stage = allowance is not None and allowance.stage_scale
+        got, want = ours.arrays[key], twin.arrays[key]
+        if key in yardsticks and got.dtype == want.dtype == np.float64:
+            # Made by a float32 network and only stored wider (a Python float, say): float32's rule holds.
+            got, want = got.astype(np.float32), want.astype(np.float32)
+        verdict = compare.judge(key, got, want, yardstick=yardsticks.get(key), allowance=allowance,
+                                scale=groups[compare.group(key) or "all"] if by_stage else None)
+        found[key] = _with_first_step(verdict, got, want)
+    return found
+
+
+def _yardsticks(label: str, keys: list[str], runs: Runs) -> dict[str, float]:
+    """The twin's own float32-to-float64 distance of the whole tensors; none for a float64 or networkless stage."""
+    if split_stage(label)[1] == "float64" or "float64" not in runs.twin:
+        return {}
+    single, double = runs.twin["float32"].arrays, Relabelled(runs.twin["float64"].arrays)
+    found = {}
+    for key in keys:
+        if key not in double:
+            continue
+        rough, exact = single[key], double[key]
+        if rough.dtype.kind != "f" or rough.shape != exact.shape:
+            continue
+        distance = compare.relative_difference(rough, exact)
+        if rough.dtype == np.float32 or distance > compare.FLOAT64_LIMIT:
+            found[key] = distance
+    return compare.share_yardsticks(found, rounding.trajectories([label]))
+
+
+def _scales(yardsticks: Mapping[str, float], twin: Answer) -> dict[str, float]:
+    return {key: max(twin.summaries[key][2], compare.TINY) for key in yardsticks}
+
+
+class Relabelled(Mapping):
+    """The arrays of float64 stages (``backward64/x``) under the keys of their float32 twins (``backward/x``)."""
+
+    def __init__(self, arrays: Mapping[str, np.ndarray]):
+        self._arrays = arrays
+
+    @staticmethod
+    def _twin(key: str) -> str:
+        stage, name = key.split("/", 1)
+        return f"{stage}64/{name}"
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        return self._arrays[self._twin(key)]
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and self._twin(key) in self._arrays
+
+    def __iter__(self):
+        return (f"{split_stage(stage)[0]}/{name}" for stage, name in (key.split("/", 1) for key in self._arrays))
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+
+def execution_order(keys: list[str], manifest: dict[str, Any]) -> list[str]:
+    """Keys in the order in which their values come into being.
+
+    A case lists activations as they ran. Gradients are listed as parameters are, but come into being from the last
+    layer to the first, and those of inputs at the end.
+    """
+    parameters = {name for name, *_ in manifest.get("state") or ()}
+    of_parameters = [key for key in keys if key.split("/", 1)[1].removeprefix("grad:") in parameters
+                     and "/grad:" in key]
+    backwards = iter(reversed(of_parameters))
+    known = set(of_parameters)
+    return [next(backwards) if key in known else key for key in keys]
+
+
+def _with_first_step(verdict: Verdict, got: np.ndarray, want: np.ndarray) -> Verdict:
+    """For a failed series (losses, rates): the step at which it first left what is allowed."""
+    if verdict.finding != "values" or want.ndim != 1 or want.dtype.kind != "f":
+        return verdict
+    if not re.search(r"/(losses|rates|grad_norms)$", verdict.key):
+        return verdict
+    scale = max(float(np.abs(want).max()), compare.TINY)
+    off = np.flatnonzero(np.abs(got.astype(np.float64) - want.astype(np.float64)) / scale > verdict.allowed)
+    return replace(verdict, detail=f"leaves at step {int(off[0])} of {want.size}; {verdict.detail}")
+
+
+def _keys(answer: Answer, label: str) -> list[str]:
+    return [key for key in answer.arrays if key.split("/", 1)[0] == label]
+
+
+def _declared(key: str, case: ModuleType) -> bool:
+    """Whether the case says that this tensor cannot be compared: ours computes it in another form or layout."""
+    return any(re.search(pattern, key) for pattern in getattr(case, "ONLY_IN_TWIN", ()))
+
+
+def _keep(outcome: Outcome, label: str, pair: tuple[Answer, Answer], case: ModuleType) -> None:
+    """Small arrays for the official artefacts and the plots."""
+    for side, answer in zip(("ref", "paddle"), pair, strict=True):
+        kept = outcome.kept.setdefault(side, {})
+        for key in _keys(answer, label):
+            if int(np.prod(answer.shapes[key])) <= KEPT_VALUES and not _declared(key, case):
+                kept[key] = answer.arrays[key]

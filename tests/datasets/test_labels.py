@@ -1,0 +1,42 @@
+import pytest
+
+from datasets.labels import read_labels
+
+
+@pytest.mark.parametrize(("name", "text"), [
+    ("labels.txt", "ride a bike\n\njump\nbow"), ("classInd.txt", "1 ride a bike\n2 jump\n3 bow\n"),
+    ("labels.csv", "id,name\n0,ride a bike\n1,jump\n2,bow\n"), ("labels.json", '["ride a bike", "jump", "bow"]'),
+    ("labels.json", '{"1": "jump", "0": "ride a bike", "2": "bow"}'),
+    ("labels.json", '{"jump": 1, "ride a bike": 0, "bow": 2}')])
+def test_forms_of_label_files(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    assert read_labels(tmp_path / name) == ["ride a bike", "jump", "bow"]
+
+
+def test_names_that_begin_with_a_number_stay_whole(tmp_path):
+    (tmp_path / "labels.txt").write_text("1 on 1 football\n3 point throw\n")
+    assert read_labels(tmp_path / "labels.txt") == ["1 on 1 football", "3 point throw"]
+
+
+def test_built_in_lists():
+    assert len(read_labels("kinetics_400")) == 400 and read_labels("ucf_101")[0] == "ApplyEyeMakeup"
+
+
+def test_the_miniatures(miniature):
+    assert read_labels(miniature("ucf101") / "labels.txt") == \
+        read_labels(miniature("ucf101") / "ucfTrainTestlist" / "classInd.txt")
+    assert read_labels(miniature("kinetics") / "labels.csv")[3] == "shapes sliding to the left"
+
+
+@pytest.mark.parametrize(("name", "text", "message"), [
+    ("labels.json", '{"0": "jump", "2": "bow"}', r"labels\.json: expected a list of class names, or an object"),
+    ("labels.json", '["jump", 3]', "expected a list of class names"), ("labels.json", "3", "expected a list"),
+    ("labels.json", '["jump",\n', r"labels\.json:2: this is no JSON"), ("labels.txt", "\n", "holds no class names"),
+    ("labels.csv", "id,label\n0,jump", r"labels\.csv:1: the header must have a column 'name'"),
+    ("labels.csv", "id,name\n0,jump\n1,", r"labels\.csv:3: no class name in column 2")])
+def test_label_files_of_another_form(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_labels(tmp_path / name)
+    with pytest.raises(FileNotFoundError, match="no such label file"):
+        read_labels(tmp_path / "none.txt")

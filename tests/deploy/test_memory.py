@@ -1,0 +1,17 @@
+import subprocess
+import sys
+
+from deploy.memory import peak_memory
+
+CHILD = "from deploy.memory import peak_memory; print(peak_memory())"
+
+
+def test_the_peak_rises_stays_and_is_not_the_parents():
+    before = peak_memory()
+    block = b"x" * (300 << 20)
+    with_block = peak_memory()
+    assert with_block >= max(before, 300)
+    child = subprocess.run([sys.executable, "-c", CHILD], check=True, capture_output=True, text=True).stdout
+    assert 1 < float(child) < 200
+    del block
+    assert peak_memory() >= with_block - 1, "it must not fall (the kernel counts in batches of pages)"
