@@ -77,7 +77,7 @@ def relative_difference(got: np.ndarray, want: np.ndarray, scale: float | None =
 
 
 def judge(key: str, got: np.ndarray, want: np.ndarray, *, scale: float | None = None,
-          yardstick: float | None = None, allowance: Allowance | None = None, single: bool | None = None) -> Verdict:
+          yardstick: float | None = None, allowance: Allowance | None = None) -> Verdict:
     """Compare ``got`` with the reference ``want``.
 
     Args:
@@ -85,10 +85,8 @@ def judge(key: str, got: np.ndarray, want: np.ndarray, *, scale: float | None = 
         scale: largest magnitude of the whole reference where ``want`` is only a sample of it.
         yardstick: the original's float32-to-float64 relative distance; used for float32 only.
         allowance: a named exception, already matched to the key.
-        single: whether it was computed in float32, where that is not the dtype (a loss recorded as a Python float).
     """
     got, want = np.asarray(got), np.asarray(want)
-    single = want.dtype == np.float32 if single is None else single
     reason = allowance.reason if allowance else ""
     if got.shape != want.shape:
         return Verdict(key, False, np.inf, 0.0, "shape", f"{list(got.shape)} here, {list(want.shape)} expected")
@@ -106,13 +104,13 @@ def judge(key: str, got: np.ndarray, want: np.ndarray, *, scale: float | None = 
     if allowance and allowance.stage_scale and scale is None:
         raise ValueError(f"{key}: an allowance by the stage's scale needs that scale")
     relative = relative_difference(got, want, scale)
-    allowed = _allowed(single, yardstick, allowance)
+    allowed = _allowed(want.dtype, yardstick, allowance)
     difference = np.abs(got.astype(np.float64) - want.astype(np.float64))
     worst = int(difference.argmax())
     detail = f"worst at {_at(want, worst)}: {got.flat[worst]!r} here, {want.flat[worst]!r} expected"
     passed = relative <= allowed
     return Verdict(key, passed, relative, allowed, "" if passed else "values", detail if relative else "",
-                   yardstick if single else None, reason, float(difference.mean()))
+                   yardstick if want.dtype == np.float32 else None, reason, float(difference.mean()))
 
 
 def _judge_exact(key: str, got: np.ndarray, want: np.ndarray, allowance: Allowance | None) -> Verdict:
@@ -131,8 +129,8 @@ def _judge_exact(key: str, got: np.ndarray, want: np.ndarray, allowance: Allowan
                    reason=allowance.reason if allowance and wrong.size else "", mean_absolute=mean)
 
 
-def _allowed(single: bool, yardstick: float | None, allowance: Allowance | None) -> float:
-    if not single:
+def _allowed(dtype: np.dtype, yardstick: float | None, allowance: Allowance | None) -> float:
+    if dtype == np.float64:
         own = allowance.float64 if allowance else None
         return FLOAT64_LIMIT if own is None else own
     if allowance and allowance.float32 is not None:

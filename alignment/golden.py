@@ -64,21 +64,14 @@ def _judge_stage(bundle: Bundle, stage: str, answer: worker.Answer, yardsticks: 
 
 
 def _is_float32(bundle: Bundle, key: str) -> bool:
-<<<<<<< HEAD
-    """Computed in float32: by dtype, or a Python float (a loss) of a stage that has a float64 twin."""
-    name, dtype = split_stage(key.split("/", 1)[0])
-    if dtype == "float64" or bundle.values[key].dtype != np.float64:
-        return bundle.values[key].dtype == np.float32
-    return f"{name}64" in bundle.stages
-=======
-    """Whether a float32 run made the key. Some bundles note such a run's losses in float64; a network's float64 run
-    has its own stage."""
-    stage = key.split("/", 1)[0]
+    """Whether a float32 run made the key. Some bundles note such a run's losses in float64; a float64 run has its own
+    stage. Without a network that is only known where the two stages' values differ."""
+    stage, name = key.split("/", 1)
+    twin = bundle.values.get(f"{stage}64/{name}")
     noted = (split_stage(stage)[1] == "float32" and f"{stage}64" in bundle.manifest["stages"]
-             and bundle.manifest["state"])
+             and (bundle.manifest["state"] or (twin is not None and not np.array_equal(twin, bundle.values[key]))))
     dtype = bundle.values[key].dtype
     return dtype == np.float32 or (dtype == np.float64 and bool(noted))
->>>>>>> main
 
 
 def load_allowances(manifest: dict) -> list[Allowance]:
@@ -110,18 +103,15 @@ def _judge(bundle: Bundle, key: str, answer: worker.Answer, allowances: list[All
     allowance = compare.find_allowance(key, allowances)
     by_stage = allowance is not None and allowance.stage_scale
     scale = largest[compare.group(key) or "all"] if by_stage else bundle.scale(key)
-<<<<<<< HEAD
-    rule = {"yardstick": yardsticks.get(key), "allowance": allowance, "single": _is_float32(bundle, key)}
-    if allowance is not None and allowance.summary_only:
-        return compare.judge(key, np.array(answer.summaries[key]), np.array(facts["summary"]), **rule)
-    verdict = compare.judge(key, answer.arrays[key], bundle.wanted(key), scale=scale, **rule)
-=======
     got, want = answer.arrays[key], bundle.wanted(key)
     if got.dtype == want.dtype == np.float64 and _is_float32(bundle, key):
         got, want = got.astype(np.float32), want.astype(np.float32)
+    if allowance is not None and allowance.summary_only:
+        kind = got.dtype
+        got, want = (np.asarray(three, kind) for three in (answer.summaries[key], facts["summary"]))
+        return compare.judge(key, got, want, yardstick=yardsticks.get(key), allowance=allowance)
     verdict = compare.judge(key, got, want, scale=scale,
                             yardstick=yardsticks.get(key), allowance=allowance)
->>>>>>> main
     return _judge_summary(verdict, answer.summaries[key], facts["summary"], scale)
 
 
