@@ -1,6 +1,6 @@
 """AVSBench, S4 and MS3: five frames, five log-mel patches and the masks of the sounding pixels.
 
-Layout below ``root`` (S4 with a category folder and split folders for the frames, MS3 with ``.mp4`` inside the frames' names)::
+Layout below ``root`` (S4 has folders for splits and categories, MS3 ``.mp4`` inside the names of its frames)::
 
     Single-source/s4_meta_data.csv         name, start second, category, split
     Single-source/s4_data/visual_frames/SPLIT/CATEGORY/NAME/NAME_1.png ... _5.png
@@ -121,7 +121,8 @@ class AVSBench:
         frames: T; S4's training masks cover the first frame only.
         shuffle_sound: give every clip the sound of another one; a control that shows whether a network listens.
         masks: what to do with masks that are not black and white: ``strict`` refuses them, ``binarise`` takes every
-            pixel that is not black, ``original`` reads them as the original does (grey becomes a soft target, RGB 0.882).
+            pixel that is not black, ``original`` reads them as the original does (grey becomes a soft target,
+            RGB 0.882).
 
     Raises:
         ValueError, FileNotFoundError: for a task or split that does not exist or is empty.
@@ -146,7 +147,7 @@ class AVSBench:
         return len(self.clips)
 
     def get(self, index: int, rng: np.random.Generator) -> dict:
-        """``image [T, 3, H, W]`` normalised, ``log_mel [T, 1, 96, 64]``, ``mask [1 or T, 1, H, W]``, ``name``, ``category``.
+        """``image [T, 3, H, W]`` normalised, ``log_mel [T, 1, 96, 64]``, ``mask [1 or T, 1, H, W]``, ``name, category``.
 
         Nothing is random: the original does not augment.
 

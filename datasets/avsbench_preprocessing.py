@@ -113,7 +113,8 @@ def _job(arguments: tuple) -> tuple[str, bool, str]:
         return clip.name, False, str(error)
 
 
-def run(layout: Layout, clips: list[tuple[Clip, Path | None]], *, side: int, workers: int) -> tuple[int, dict[str, str]]:
+def run(layout: Layout, clips: list[tuple[Clip, Path | None]], *, side: int,
+        workers: int) -> tuple[int, dict[str, str]]:
     """Prepare clips in ``workers`` processes (0: here); returns how many were made, and problems by name."""
     jobs = [(layout, clip, video, side) for clip, video in clips]
     made, problems = 0, {}

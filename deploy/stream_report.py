@@ -54,7 +54,8 @@ class StreamReport:
                 f"{speed['latency_ms_median']:.0f} ms, at worst {speed['latency_ms_worst']:.0f} ms")
 
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": "stream", "source": self.source, "frames": self.arrived, "elapsed": self.elapsed, **self.speed(),
+        return {"kind": "stream", "source": self.source, "frames": self.arrived, "elapsed": self.elapsed,
+                **self.speed(),
                 "masks": [{"seconds": moment, "latency_ms": 1000 * latency, "share": float(mask.mean())}
                           for moment, latency, mask in zip(self.seconds, self.latencies, self.masks, strict=True)]}
 

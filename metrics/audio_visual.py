@@ -46,7 +46,8 @@ def thresholds(count: int = THRESHOLDS) -> np.ndarray:
     return np.where(index < count / 2, step * index, 1.0 - step * (count - 1 - index)).astype(np.float32)
 
 
-def precision_recall(probability: np.ndarray, target: np.ndarray, count: int = THRESHOLDS) -> tuple[np.ndarray, np.ndarray]:
+def precision_recall(probability: np.ndarray, target: np.ndarray,
+                     count: int = THRESHOLDS) -> tuple[np.ndarray, np.ndarray]:
     """Precision and recall of one frame at every threshold, float32 ``[count]``.
 
     A histogram of the thresholds that each pixel reaches and its running sum from above replace ``count`` passes over

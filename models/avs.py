@@ -195,7 +195,7 @@ class TPAVI(nn.Layer):
         constant_(last.bias, 0.0)
 
     def forward(self, x, audio=None):
-        """``x [B, C, T, H, W]`` (or of fewer axes), ``audio [B, T, 128]`` or None -> z like x, sound ``[B, T, C]`` or None."""
+        """``x [B, C, T, H, W]`` (or of fewer axes), ``audio [B, T, 128]`` or None -> z like x, sound ``[B, T, C]``."""
         z, sound = self.attend(x.flatten(2).transpose([0, 2, 1]), audio)
         return z.transpose([0, 2, 1]).reshape(x.shape), sound
 

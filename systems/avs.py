@@ -47,7 +47,7 @@ class AVS:
                             help="one mask a second as the original, or one for every frame of the video")
         parser.add_argument("--without_sound", action="store_true", help="take silence where the video has no sound")
         parser.add_argument("--stream", action="store_true",
-                            help="read --video as it arrives: a file at its own pace, a camera (/dev/video0), a pipe (-)")
+                            help="read --video as it arrives: a file at its pace, a camera (/dev/video0), a pipe (-)")
         parser.add_argument("--stream_every", type=float, default=1.0, help="seconds between two masks of a stream")
 
     def network(self) -> AVSNet:
@@ -206,7 +206,8 @@ class AVS:
     def inference_graphs(self, network: AVSNet) -> dict[str, Graph]:
         """Frames and log-mel of whole videos to logits, VGGish included."""
         T = self.config.network.frames
-        inputs = [InputSpec([-1, T, 3, -1, -1], "float32", "image"), InputSpec([-1, T, 1, 96, 64], "float32", "log_mel")]
+        inputs = [InputSpec([-1, T, 3, -1, -1], "float32", "image"),
+                  InputSpec([-1, T, 1, 96, 64], "float32", "log_mel")]
         return {"inference": Graph(_Deployed(network, self.listener), inputs, ["logits"])}
 
     def description(self) -> dict[str, Any]:
@@ -235,7 +236,7 @@ class _Deployed(paddle.nn.Layer):
         self.network, self.vggish, self.pca = network, listener.vggish, listener.pca
 
     def forward(self, image, log_mel):
-        B, T, _, H, W = image.shape
+        _, T, _, H, W = image.shape
         sound = self.vggish(log_mel.flatten(0, 1))
         if self.pca is not None:
             sound = vggish.postprocess(sound, *self.pca)

@@ -10,8 +10,8 @@ from engine.config import ConfigError, RunConfig, TrainConfig, option
 class DataConfig:
     root: str = option("data/avsbench_data", "folder that holds Single-source and Multi-sources")
     split: str = option("test", "split that test.py judges", choices=("train", "val", "test"))
-    masks: str = option("strict", "masks that are not black and white: refuse them, count every colour, or read them as "
-                        "the original does", choices=("strict", "binarise", "original"))
+    masks: str = option("strict", "masks that are not black and white: refuse them, count every colour, or read them "
+                        "as the original does", choices=("strict", "binarise", "original"))
     size: int = option(224, "side of the frames of your own videos, pixels (a multiple of 32)", low=32)
     shuffle_sound: bool = option(False, "give every clip another clip's sound: shows whether the network listens")
     val_batch_size: int = option(1, "videos of a validation batch", low=1)

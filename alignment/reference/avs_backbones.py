@@ -141,7 +141,7 @@ class Mlp(nn.Module):
 
     def forward(self, x, H, W):
         x = self.fc1(x)
-        N, L, C = x.shape
+        N, _, C = x.shape
         x = self.dwconv.dwconv(x.transpose(1, 2).reshape(N, C, H, W)).flatten(2).transpose(1, 2)
         return self.fc2(F.gelu(x))
 

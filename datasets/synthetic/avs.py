@@ -79,7 +79,8 @@ def _write_clip(layout: Layout, split: str, index: int, rng: np.random.Generator
     return clip
 
 
-def draw(background: np.ndarray, shapes: list[Shape], sounding: list[str], seconds: float) -> tuple[np.ndarray, np.ndarray]:
+def draw(background: np.ndarray, shapes: list[Shape], sounding: list[str],
+         seconds: float) -> tuple[np.ndarray, np.ndarray]:
     """The picture at a time, uint8 RGB, and its mask, uint8 0 or 255; earlier shapes lie below later ones."""
     picture, mask = background.copy(), np.zeros((SIDE, SIDE), np.uint8)
     for shape in shapes:

@@ -26,7 +26,8 @@ def stages(network: str) -> dict:
 def state_entries(manifest: dict) -> list[list]:
     config = manifest["config"]
     if "blocks" in config:
-        return tools.state_entries(nn.ModuleDict({name: TPAVI(**options) for name, options in config["blocks"].items()}))
+        blocks = {name: TPAVI(**options) for name, options in config["blocks"].items()}
+        return tools.state_entries(nn.ModuleDict(blocks))
     if manifest["network"] == "vggish" or "backbone" not in config:
         return []
     return tools.state_entries(AVSNet(**network_arguments(config)))
