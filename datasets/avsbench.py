@@ -147,7 +147,7 @@ class AVSBench:
         return len(self.clips)
 
     def get(self, index: int, rng: np.random.Generator) -> dict:
-        """``image [T, 3, H, W]`` normalised, ``log_mel [T, 1, 96, 64]``, ``mask [1 or T, 1, H, W]``, ``name, category``.
+        """``image [T, 3, H, W]`` normalised, ``log_mel [T, 1, 96, 64]``, ``mask [1 or T, 1, H, W]``, names.
 
         Nothing is random: the original does not augment.
 

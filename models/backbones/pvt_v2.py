@@ -106,7 +106,7 @@ class Block(nn.Layer):
 
 
 class DropPath(nn.Layer):
-    """Stochastic depth: in training a sample's branch is dropped with probability ``rate``, else divided by 1 - rate."""
+    """Stochastic depth: in training a sample's branch is left out with probability ``rate``, else scaled up."""
 
     def __init__(self, rate: float):
         super().__init__()
