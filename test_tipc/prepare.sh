@@ -21,6 +21,7 @@ make_data() { # layout: FOLDER and, with three of its clips for inference, FOLDE
 
 case "$model" in
     mvf | mvf_ucf101) layout=ucf101 ;;
+    avs_resnet50 | avs_pvt) layout=avsbench ;;
     *) fail "no data is known for model '$model' ($1:2)" ;;
 esac
 case "$MODE" in
