@@ -10,6 +10,7 @@ import difflib
 import importlib
 import os
 import pkgutil
+import resource
 import signal
 import sys
 import time
@@ -61,14 +62,14 @@ def align_command(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         _say("interrupted: no report is written", sys.stderr)
         return 130
-    seconds = time.perf_counter() - started
+    seconds, processor = time.perf_counter() - started, _processor_seconds()
     gaps = find_gaps(outcomes, systems, steps if named_steps else [])
-    _print_totals(outcomes, gaps, seconds)
+    _print_totals(outcomes, gaps, seconds, processor)
     failed = bool(gaps) or not outcomes or not all(outcome.passed for outcome in outcomes)
     if options.report:
         from alignment import report
-        folder = report.write(Path(options.report), outcomes, gaps, seconds=seconds, jobs=options.jobs,
-                              arguments=arguments)
+        folder = report.write(Path(options.report), outcomes, gaps, seconds=seconds, processor=processor,
+                              jobs=options.jobs, arguments=arguments)
         _say(f"report: {folder / 'index.html'}")
     return 1 if failed else 0
 
@@ -291,13 +292,20 @@ def tell(line: Line) -> str:
     return f"{verdict.finding}: {verdict.detail}"
 
 
-def _print_totals(outcomes: list[Outcome], gaps: list[str], seconds: float) -> None:
+def _print_totals(outcomes: list[Outcome], gaps: list[str], seconds: float, processor: float) -> None:
     for gap in gaps:
         _say(f"FAIL {gap}")
     lines = [line for outcome in outcomes for line in outcome.lines]
     bad = sum(not line.verdict.passed for line in lines)
     broken = sum(bool(outcome.errors) for outcome in outcomes)
-    _say(f"{len(lines) - bad} tensors agree, {bad} differ, {broken} cases stopped, {len(gaps)} gaps; {seconds:.0f} s")
+    _say(f"{len(lines) - bad} tensors agree, {bad} differ, {broken} cases stopped, {len(gaps)} gaps; "
+         f"{seconds:.0f} s, {processor:.0f} s of processor time")
+
+
+def _processor_seconds() -> float:
+    """Processor time of this process and its ended children: the cost of a run, however busy the machine is."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
 def _say(text: str, out: TextIO | None = None) -> None:

@@ -79,7 +79,7 @@ def _errors(lines: list[Line], title: str, axis: str) -> Picture:
     axes.set(yscale="log", xlabel=axis, ylabel="relative error", title=title)
     axes.set_ylim(bottom=EXACT / 3)
     _legend(axes)
-    worst = max((line.verdict.relative for line in lines), default=0.0)
+    worst = max((line.verdict.relative for line in single + double), default=0.0)
     return _picture(figure, title,
                     f"{len(lines)} tensors; largest relative error {worst:.1e}; exact matches are drawn at {EXACT:.0e}")
 

@@ -37,8 +37,8 @@ class Cell:
         return "none" if not self.count else "fail" if self.bad else "pass"
 
 
-def write(folder: Path, outcomes: list[Outcome], gaps: list[str], *, seconds: float, jobs: int,
-          arguments: list[str]) -> Path:
+def write(folder: Path, outcomes: list[Outcome], gaps: list[str], *, seconds: float, processor: float,
+          jobs: int, arguments: list[str]) -> Path:
     """Write the report of a run into ``folder``.
 
     Returns:
@@ -47,7 +47,8 @@ def write(folder: Path, outcomes: list[Outcome], gaps: list[str], *, seconds: fl
     folder.mkdir(parents=True, exist_ok=True)
     customary = {system: official.write(folder / system / "result", found)
                  for system, found in by_system(outcomes).items()}
-    content = collect(outcomes, gaps, customary, seconds=seconds, jobs=jobs, arguments=arguments)
+    content = collect(outcomes, gaps, customary, seconds=seconds,
+                      environment=environment(outcomes, jobs, processor, arguments))
     engine = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined,
                                 autoescape=lambda name: bool(name) and ".html" in name, trim_blocks=True,
                                 lstrip_blocks=True)
@@ -69,7 +70,7 @@ def by_system(outcomes: list[Outcome]) -> dict[str, list[Outcome]]:
 
 
 def collect(outcomes: list[Outcome], gaps: list[str], customary: dict[str, dict[str, str]], *, seconds: float,
-            jobs: int, arguments: list[str]) -> dict[str, Any]:
+            environment: dict[str, str]) -> dict[str, Any]:
     """Everything the templates print."""
     lines = [line for outcome in outcomes for line in outcome.lines]
     firsts = [line for outcome in outcomes for line in outcome.first_divergences()]
@@ -81,7 +82,7 @@ def collect(outcomes: list[Outcome], gaps: list[str], customary: dict[str, dict[
         "logs": official.POINTS,
         "errors": [(outcome.unit.title, where, error) for outcome in outcomes
                    for where, error in outcome.errors.items()],
-        "seconds": seconds, "environment": environment(outcomes, jobs, arguments),
+        "seconds": seconds, "environment": environment,
         "limits": {"float64": compare.FLOAT64_LIMIT, "floor": compare.FLOAT32_FLOOR,
                    "factor": compare.FLOAT32_FACTOR, "customary": official.THRESHOLD},
     }
@@ -93,7 +94,7 @@ def _system(name: str, outcomes: list[Outcome], customary: dict[str, str]) -> di
     return {
         "name": name, "passed": all(outcome.passed for outcome in outcomes), "outcomes": outcomes,
         "rows": [(title, {step: _cell(lines, source, step) for step in STEPS})
-                 for source, title in ((TWIN, "torch twin"), (GOLDEN, "original's records"))
+                 for source, title in ((TWIN, "twin"), (GOLDEN, "original"))
                  if any(outcome.unit.source == source for outcome in outcomes)],
         "stages": [row for outcome in outcomes for row in _stages(outcome)],
         "nearest": sorted(floats, key=lambda line: line.verdict.margin)[:NEAREST],
@@ -128,7 +129,7 @@ def _allowances(lines: Iterable[Line]) -> list[dict[str, Any]]:
     return [{"reason": reason, "count": len(mine), "worst": worst(mine)} for reason, mine in found.items()]
 
 
-def environment(outcomes: list[Outcome], jobs: int, arguments: list[str]) -> dict[str, str]:
+def environment(outcomes: list[Outcome], jobs: int, processor: float, arguments: list[str]) -> dict[str, str]:
     """Where and on what the run was made."""
     packages = {name: _version(name)
                 for name in ("paddlepaddle", "torch", "numpy", "opencv-python-headless", "reprod-log")}
@@ -140,6 +141,7 @@ def environment(outcomes: list[Outcome], jobs: int, arguments: list[str]) -> dic
         "revision": _revision(), **packages, "Python": platform.python_version(), "system": platform.platform(),
         "CPU": f"{_processor()}, {os.cpu_count()} processors",
         "threads": f"{os.environ.get('OMP_NUM_THREADS', 'all')} a process, {jobs} processes at a time",
+        "processor time": f"{processor:.0f} s",
         "seeds (salts of the recipes)": ", ".join(salts), "originals": "; ".join(upstream),
     }
 

@@ -261,8 +261,9 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float, audi
             if pixels.shape != shape or pixels.dtype != np.uint8:
                 raise VideoError(f"{path}: frame {count} is {pixels.dtype}{list(pixels.shape)}, "
                                  f"expected uint8{list(shape)}")
-            padded = np.pad(pixels, ((0, shape[0] % 2), (0, shape[1] % 2), (0, 0)), "edge")
-            container.mux(video.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(padded), format="rgb24")))
+            if shape[0] % 2 or shape[1] % 2:
+                pixels = np.pad(pixels, ((0, shape[0] % 2), (0, shape[1] % 2), (0, 0)), "edge")
+            container.mux(video.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")))
             if sound is not None:
                 sound.write_until((count + 1) / fps)
         if video is None:

@@ -136,7 +136,8 @@ def draw_curves(log: str | Path, picture: str | Path) -> None:
     evaluations = [r for r in records if r["kind"] == "evaluation"]
     panels = [("loss", _series(train, "losses")), ("learning rate", _series(train, "rates")),
               ("evaluation", _series(evaluations, "metrics"))]
-    figure = Figure(figsize=(15, 4), layout="constrained")
+    figure = Figure(figsize=(15, 4))
+    figure.subplots_adjust(left=0.05, right=0.98, bottom=0.13, top=0.92)  # automatic layout would draw everything twice
     for axes, (title, series) in zip(figure.subplots(1, 3), panels, strict=True):
         axes.set(title=title, xlabel="updates")
         for name, (updates, values) in series.items():

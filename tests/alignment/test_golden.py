@@ -84,7 +84,8 @@ def test_a_value_off_by_1e_7_is_seen_in_float64_only(bundle):
 
 
 def test_one_value_between_the_samples_shows_in_the_summary(bundle):
-    mean, magnitude, largest = json.loads((bundle / "manifest.json").read_text())["arrays"]["forward64/layer1"]["summary"]
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    mean, magnitude, largest = manifest["arrays"]["forward64/layer1"]["summary"]
     spoil(bundle, "forward64/layer1", summary=[mean + 1e-7 * largest, magnitude, largest])
     assert failed(bundle) == [("forward64/layer1", "values")]
 
@@ -135,8 +136,8 @@ def test_exit_status_and_dump(bundle, tmp_path, capsys):
     assert "forward64/layer2" in printed
 
 
-@pytest.mark.parametrize("arguments", [["nowhere"], ["BUNDLE", "--only", "nothing"], ["BUNDLE", "BUNDLE", "--dump", "x"],
-                                       []])
+@pytest.mark.parametrize("arguments", [
+    ["nowhere"], ["BUNDLE", "--only", "nothing"], ["BUNDLE", "BUNDLE", "--dump", "x"], []])
 def test_unusable_arguments(bundle, arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         command.main(["golden", *(str(bundle) if word == "BUNDLE" else word for word in arguments)])

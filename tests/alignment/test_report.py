@@ -44,8 +44,8 @@ def made_up_outcomes():
 def written(tmp_path_factory):
     pytest.importorskip("reprod_log")
     folder = tmp_path_factory.mktemp("report")
-    return report.write(folder, made_up_outcomes(), ["mvf: nothing was compared for step loss"], seconds=3.0, jobs=2,
-                        arguments=["mvf", "--report", "DIR"])
+    return report.write(folder, made_up_outcomes(), ["mvf: nothing was compared for step loss"], seconds=3.0,
+                        processor=5.0, jobs=2, arguments=["mvf", "--report", "DIR"])
 
 
 def test_the_page_stands_alone(written):

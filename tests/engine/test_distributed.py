@@ -54,7 +54,7 @@ def test_two_processes(tmp_path):
     (tmp_path / "check.py").write_text(CHECK)
     run = subprocess.run([sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir",
                           str(tmp_path / "log"), str(tmp_path / "check.py")], cwd=ROOT, capture_output=True, text=True,
-                         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, timeout=120)
+                         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, timeout=300)
     logs = "".join(path.read_text() for path in sorted((tmp_path / "log").glob("workerlog.*")))
     assert run.returncode == 0, run.stdout + logs
 

@@ -12,11 +12,18 @@ import numpy as np
 import paddle
 import pytest
 
+from engine import trainer
 from engine.checkpoint import NonFiniteWeights, read_state
 from engine.interruption import Interrupted, Interruption
 from engine.logger import read_log
 from engine.trainer import NonFiniteLoss, evaluate
 from models import weights
+
+
+@pytest.fixture(autouse=True)
+def without_curves(monkeypatch):
+    """Drawing takes longer than everything else here; it is tested in test_logger and in the runs of their own."""
+    monkeypatch.setattr(trainer, "draw_curves", lambda log, picture: None)
 
 
 def history(folder, kind="train"):
@@ -45,8 +52,7 @@ def test_a_run_learns_and_leaves_its_files(tiny, tmp_path, capsys):
     scores = [record["metrics"]["fit"] for record in history(tmp_path, "evaluation")]
     assert summary.best == max(scores) and summary.best_epoch == 1 + int(np.argmax(scores))
     assert summary.metrics == {"fit": scores[-1]} and summary.interrupted is None
-    assert {p.name for p in tmp_path.iterdir()} == {"latest", "best", "epoch_5", "epoch_10", "log.jsonl", "curves.png",
-                                                    "config.yaml"}
+    assert {p.name for p in tmp_path.iterdir()} == {"latest", "best", "epoch_5", "epoch_10", "log.jsonl", "config.yaml"}
     for folder in ("latest", "best", "epoch_5"):
         assert {p.name for p in (tmp_path / folder).iterdir()} == {"model.pdparams", "model.pdopt", "state.json"}
     network = tiny.System(config).network()
@@ -117,12 +123,13 @@ def test_ctrl_c_saves_and_ends_cleanly(tiny, tmp_path, start_tiny):
         if "iter: [4/8]" in line:
             break
     os.killpg(process.pid, signal.SIGINT)
-    text, _ = process.communicate(timeout=60)
+    text, _ = process.communicate(timeout=300)
     assert process.returncode == 0, text
     assert "Traceback" not in text
     assert f"stopped by SIGINT in epoch 1; continue with --resume {tmp_path}/stopped/latest" in text
     assert json.loads(text.splitlines()[-1])["interrupted"] == "SIGINT"
     assert 4 <= read_state(tmp_path / "stopped").step < 8
+    assert (tmp_path / "stopped" / "curves.png").exists()
 
     tiny.run(tiny.configure(tmp_path / "stopped", *options, "resume=latest"))
     tiny.run(tiny.configure(tmp_path / "whole", *options))
@@ -309,7 +316,7 @@ def test_two_processes_equal_one_with_the_same_global_batch(tiny, tmp_path, star
     poisoned = tiny.System(one).loader("train").batches(0)[-1][1]
     process = start_tiny(tmp_path / "two", *options, "train.batch_size=3", "train.save_steps=1", f"nan_at={poisoned}",
                          launcher=launched(tmp_path))
-    process.communicate(timeout=120)
+    process.communicate(timeout=300)
     assert process.returncode != 0
     for rank in range(2):
         text = (tmp_path / "log" / f"workerlog.{rank}").read_text()
@@ -318,7 +325,7 @@ def test_two_processes_equal_one_with_the_same_global_batch(tiny, tmp_path, star
     assert read_state(tmp_path / "two").step == 5 and len(read_state(tmp_path / "two").random) == 2
 
     process = start_tiny(tmp_path / "two", *options, "train.batch_size=3", "resume=latest", launcher=launched(tmp_path))
-    text, _ = process.communicate(timeout=120)
+    text, _ = process.communicate(timeout=300)
     assert process.returncode == 0, text + (tmp_path / "log" / "workerlog.1").read_text()
     tiny.run(one)
     ours, wanted = history(tmp_path / "two"), history(tmp_path / "one")
