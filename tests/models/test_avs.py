@@ -21,9 +21,9 @@ def float64():
 def block(mode, bn_layer, **options):
     made = TPAVI(in_channels=6, inter_channels=3, mode=mode, bn_layer=bn_layer, **options)
     rng = np.random.default_rng(1)
-    for parameter in made.parameters():
-        parameter.set_value(rng.uniform(0.2, 0.9, parameter.shape) if "variance" in parameter.name
-                            else rng.uniform(-0.5, 0.5, parameter.shape))
+    for name, parameter in made.named_parameters():
+        low, high = (0.2, 0.9) if name.endswith("_variance") else (-0.5, 0.5)
+        parameter.set_value(rng.uniform(low, high, parameter.shape))
     made.eval()
     return made
 
@@ -71,6 +71,7 @@ def test_tpavi_equals_its_definition(float64, monkeypatch, mode, bn_layer, with_
     made, rng = block(mode, bn_layer), np.random.default_rng(0)
     x, audio = rng.normal(size=(2, 6, 3, 2, 2)), rng.uniform(size=(2, 3, 128)) if with_sound else None
     z, _ = made(paddle.to_tensor(x), None if audio is None else paddle.to_tensor(audio))
+    assert np.isfinite(z.numpy()).all()
     np.testing.assert_allclose(z.numpy(), by_definition(made, x, audio), rtol=0, atol=1e-10)
 
 
