@@ -11,6 +11,7 @@ SYSTEMS = {
     "actionclip": "systems.actionclip:ActionCLIPSystem",
     "xclip": "systems.xclip:XCLIPSystem",
     "dff": "systems.dff:DFF",
+    "avs": "systems.avs:AVS",
 }
 
 

@@ -24,6 +24,7 @@ case "$model" in
     actionclip | xclip) layout=colour_motion ;;
     dff) layout=cityscapes ;;
     mivos_propagation | mivos_fusion | mivos_s2m) layout=davis ;;
+    avs_resnet50 | avs_pvt) layout=avsbench ;;
     *) fail "no data is known for model '$model' ($1:2)" ;;
 esac
 case "$MODE" in
