@@ -50,7 +50,7 @@ def run_bundle(bundle: Bundle, side: str = "paddle", only: list[str] | None = No
     verdicts = []
     for stage in stages:
         found = _judge_stage(bundle, stage, answer, yardsticks)
-        if any(not verdict.passed and verdict.finding == "values" and _is_float32(bundle, verdict.key)
+        if any(not verdict.passed and verdict.finding == "values" and _of_float32_run(bundle, verdict.key)
                for verdict in found):
             found = _judge_stage(bundle, stage, answer, yardsticks | _remeasure(bundle, stage, yardsticks))
         verdicts += found
@@ -68,10 +68,17 @@ def _is_float32(bundle: Bundle, key: str) -> bool:
     stage. Without a network that is only known where the two stages' values differ."""
     stage, name = key.split("/", 1)
     twin = bundle.values.get(f"{stage}64/{name}")
-    noted = (split_stage(stage)[1] == "float32" and f"{stage}64" in bundle.manifest["stages"]
-             and (bundle.manifest["state"] or (twin is not None and not np.array_equal(twin, bundle.values[key]))))
+    noted = f"{stage}64" in bundle.manifest["stages"] and (
+        _of_float32_run(bundle, key) or (split_stage(stage)[1] == "float32" and twin is not None
+                                         and not np.array_equal(twin, bundle.values[key])))
     dtype = bundle.values[key].dtype
-    return dtype == np.float32 or (dtype == np.float64 and bool(noted))
+    return dtype == np.float32 or (dtype == np.float64 and noted)
+
+
+def _of_float32_run(bundle: Bundle, key: str) -> bool:
+    """Whether the key may carry a float32 network's rounding, whatever type it is noted in."""
+    dtype = split_stage(key.split("/", 1)[0])[1]
+    return dtype == "float32" and bool(bundle.manifest["state"]) and bundle.values[key].dtype.kind == "f"
 
 
 def load_allowances(manifest: dict) -> list[Allowance]:
@@ -104,7 +111,7 @@ def _judge(bundle: Bundle, key: str, answer: worker.Answer, allowances: list[All
     by_stage = allowance is not None and allowance.stage_scale
     scale = largest[compare.group(key) or "all"] if by_stage else bundle.scale(key)
     got, want = answer.arrays[key], bundle.wanted(key)
-    if got.dtype == want.dtype == np.float64 and _is_float32(bundle, key):
+    if got.dtype == want.dtype == np.float64 and (_is_float32(bundle, key) or key in yardsticks):
         got, want = got.astype(np.float32), want.astype(np.float32)
     if allowance is not None and allowance.summary_only:
         kind = got.dtype
@@ -151,7 +158,7 @@ def _yardsticks(bundle: Bundle, stages: list[str]) -> dict[str, float]:
 
 def _remeasure(bundle: Bundle, stage: str, recorded: dict[str, float]) -> dict[str, float]:
     """Yardsticks of a float32 stage from further evaluations of the original's formulation (the torch twin)."""
-    keys = [f"{stage}/{name}" for name in bundle.keys(stage) if _is_float32(bundle, f"{stage}/{name}")]
+    keys = [f"{stage}/{name}" for name in bundle.keys(stage) if _of_float32_run(bundle, f"{stage}/{name}")]
     request = _request(bundle, stage)
     exact = worker.ask("torch", _slim(bundle), [{**request, "dtype": "float64"}]).arrays
     return rounding.remeasure(_slim(bundle), request, exact, {key: bundle.scale(key) for key in keys}, recorded)

@@ -14,13 +14,15 @@ from alignment.cases import mvf
 from alignment.record import record
 
 pytest.importorskip("torch")
-KEPT = ("logits", "maxpool", "layer1", "layer2", "layer3", "layer4", "loss_cls", "label_smooth_0.1")
+KEPT = ("logits", "maxpool", "layer1", "layer2", "loss_cls", "label_smooth_0.1")
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
-    """A ResNet-18 with fusion blocks on two clips of 16x17 pixels, and what the Paddle side answers to it."""
-    manifest = mvf._case("tiny", depth=18, frames=2, classes=3, size=(16, 17), clips=2)
+    """Half a ResNet-18 with fusion blocks on two clips of 16x17 pixels, and what the Paddle side answers to it."""
+    manifest = mvf._case("tiny", depth=18, frames=2, classes=3, size=(16, 17), clips=2, mvf_freq=[0, 1])
+    manifest["config"]["backbone"].update(num_stages=2, out_indices=[1])
+    manifest["config"]["cls_head"]["in_channels"] = 128
     manifest["stages"] = {name: manifest["stages"][name] for name in ("forward", "loss")}
     folder = record(manifest, tmp_path_factory.mktemp("bundle") / "tiny")
     described = json.loads((folder / "manifest.json").read_text())
@@ -78,9 +80,9 @@ def test_a_clean_bundle_passes(recorded):
 
 def test_a_value_off_by_1e_7_is_seen_in_float64_only(bundle):
     for stage in ("forward", "forward64"):
-        spoil(bundle, f"{stage}/layer3", lambda array: array + np.asarray(
+        spoil(bundle, f"{stage}/layer2", lambda array: array + np.asarray(
             1e-7 * np.abs(array).max() * (np.arange(array.size) == 5).reshape(array.shape), array.dtype))
-    assert failed(bundle) == [("forward64/layer3", "values")]
+    assert failed(bundle) == [("forward64/layer2", "values")]
 
 
 def test_one_value_between_the_samples_shows_in_the_summary(bundle):
@@ -134,6 +136,28 @@ def test_exit_status_and_dump(bundle, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "FAIL" in printed
     assert "forward64/layer2" in printed
+
+
+def test_losses_noted_in_float64_by_a_float32_run_are_judged_as_float32(madeup, tmp_path):
+    """Also where the bundle has no float64 stage; a rate in the same stage keeps float64's rule."""
+    def change(side, dtype, stage, arrays):
+        if dtype == "float32" and "losses" in arrays:
+            noise = 2e-7 * (1 + len(madeup.asked) % 3) * (-1) ** len(madeup.asked)
+            arrays["losses"] = arrays["losses"].astype("float64") * (1 + noise)
+        return arrays
+    madeup.change = change
+    folder = record(madeup.manifest(), tmp_path / "tiny", ["train"])
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["stages"]["train64"]
+    manifest["arrays"] = {key: facts for key, facts in manifest["arrays"].items() if key.startswith("train/")}
+    with np.load(folder / "values.npz") as file:
+        values = {key: file[key] for key in manifest["arrays"]}
+    assert values["train/losses"].dtype == np.float64
+    np.savez(folder / "values.npz", **values)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert failed(folder) == []
+    spoil(folder, "train/rates", lambda array: array * (1 + 1e-8))
+    assert failed(folder) == [("train/rates", "values")]
 
 
 @pytest.mark.parametrize("arguments", [
