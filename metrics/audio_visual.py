@@ -18,7 +18,7 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
 
 
 def frame_ious(logits: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """IoU of every frame, float32 ``[N]``; of a frame without sound the share of pixels rightly left out.
+    """IoU of every frame ``[N]``, in the dtype of ``logits``; of a frame without sound the share of pixels rightly left out.
 
     Args:
         logits: ``[N, H, W]``; a pixel is predicted where ``sigmoid`` is above one half (in the logits' dtype, so a
@@ -27,17 +27,17 @@ def frame_ious(logits: np.ndarray, target: np.ndarray) -> np.ndarray:
     """
     _check(logits, target)
     predicted = sigmoid(logits) > 0.5
-    target = target.astype(np.float64)  # sums of float32 masks are exact in float64
+    kind, target = logits.dtype, target.astype(np.float64)  # sums of float32 masks are exact in float64
     inter, union = (predicted * target).sum((1, 2)), np.maximum(predicted, target).sum((1, 2))
     silent = target.sum((1, 2)) == 0
     inter[silent] = (~predicted[silent]).sum((1, 2))
     union[silent] = target.shape[1] * target.shape[2]
-    return np.float32(inter) / (np.float32(union) + np.float32(1e-7))
+    return inter.astype(kind) / (union.astype(kind) + kind.type(1e-7))
 
 
 def mask_iou(logits: np.ndarray, target: np.ndarray) -> float:
     """Mean of :func:`frame_ious`: the original's ``mask_iou``."""
-    return float(frame_ious(logits, target).mean(dtype=np.float32))
+    return float(frame_ious(logits, target).mean())
 
 
 def thresholds(count: int = THRESHOLDS) -> np.ndarray:

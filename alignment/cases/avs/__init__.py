@@ -9,8 +9,10 @@ from alignment.compare import Allowance
 SYSTEM = "avs"
 STEPS: dict[str, tuple[str, ...]] = {}
 ONLY_IN_TWIN = (
-    # Folded or never formed in our TPAVI (models/layers of models/avs.py say how).
-    r"tpavi_b\d\.(g|phi|theta|W_z|W_z\.\d|norm_layer)(#\d+)?$", r"output_conv\.1$",
+    # Folded or never formed in our TPAVI, whose tokens do not pass through ``forward`` (see models/avs.py).
+    r"tpavi_b\d(\.[\w.]+)?(#\d+)?$",
+    # Called as functions, with the taps that can meet the map only.
+    r"conv\d\.conv2d_list\.\d(#\d+)?$",
 )
 
 _STAGES = {
