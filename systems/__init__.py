@@ -10,6 +10,8 @@ SYSTEMS = {
     "mivos": "systems.mivos:Mivos",
     "actionclip": "systems.actionclip:ActionCLIPSystem",
     "xclip": "systems.xclip:XCLIPSystem",
+    "dff": "systems.dff:DFF",
+    "avs": "systems.avs:AVS",
 }
 
 

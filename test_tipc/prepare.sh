@@ -21,7 +21,10 @@ make_data() { # layout: FOLDER and, with three of its clips for inference, FOLDE
 
 case "$model" in
     mvf | mvf_ucf101) layout=ucf101 ;;
+    actionclip | xclip) layout=colour_motion ;;
+    dff) layout=cityscapes ;;
     mivos_propagation | mivos_fusion | mivos_s2m) layout=davis ;;
+    avs_resnet50 | avs_pvt) layout=avsbench ;;
     *) fail "no data is known for model '$model' ($1:2)" ;;
 esac
 case "$MODE" in

@@ -44,12 +44,16 @@ class _TorchStatistics:
             # With momentum 0 the kernel leaves exactly this batch's statistics in the two buffers.
             y = F.batch_norm(x, batch_mean, batch_variance, self.weight, self.bias, training=True, momentum=0.0,
                              epsilon=self._epsilon)
-        with paddle.no_grad():
-            correction = count / (count - 1) if self.unbiased else 1.0
-            new = 1.0 - self._momentum
-            self._mean.set_value(self._mean * self._momentum + batch_mean * new)
-            self._variance.set_value(self._variance * self._momentum + batch_variance * (new * correction))
+        self.track(batch_mean, batch_variance, count)
         return y
+
+    @paddle.no_grad()
+    def track(self, batch_mean, batch_variance, count: int) -> None:
+        """Move the running statistics towards a batch's ``[C]`` mean and biased variance over ``count`` values."""
+        correction = count / (count - 1) if self.unbiased else 1.0
+        new = 1.0 - self._momentum
+        self._mean.set_value(self._mean * self._momentum + batch_mean * new)
+        self._variance.set_value(self._variance * self._momentum + batch_variance * (new * correction))
 
     def _affine(self, x, mean, variance):
         """The definition in float64. The kernel keeps epsilon as float32: 4e-13, which batch statistics amplify to
