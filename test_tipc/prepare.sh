@@ -21,6 +21,7 @@ make_data() { # layout: FOLDER and, with three of its clips for inference, FOLDE
 
 case "$model" in
     mvf | mvf_ucf101) layout=ucf101 ;;
+    actionclip | xclip) layout=colour_motion ;;
     dff) layout=cityscapes ;;
     *) fail "no data is known for model '$model' ($1:2)" ;;
 esac
