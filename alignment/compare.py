@@ -30,7 +30,8 @@ class Allowance:
     Args:
         pattern: regular expression, searched in ``stage/name``.
         reason: why, in a sentence; shown in every report.
-        float64, float32: the relative difference allowed instead, or None to keep the rule.
+        float64: the relative difference allowed instead, or None to keep the rule.
+        float32: a relative difference that is allowed where the rule would allow less, or None.
         stage_scale: divide by the largest magnitude of the same group in the stage instead of the tensor's own:
             for gradients that are mathematically zero and consist of rounding.
         exact_share: for integers: the share of elements that must agree (label maps with near ties).
@@ -130,9 +131,8 @@ def _allowed(dtype: np.dtype, yardstick: float | None, allowance: Allowance | No
     if dtype == np.float64:
         own = allowance.float64 if allowance else None
         return FLOAT64_LIMIT if own is None else own
-    if allowance and allowance.float32 is not None:
-        return allowance.float32
-    return max(FLOAT32_FLOOR, FLOAT32_FACTOR * (yardstick or 0.0))
+    own = allowance.float32 if allowance and allowance.float32 is not None else 0.0
+    return max(own, FLOAT32_FLOOR, FLOAT32_FACTOR * (yardstick or 0.0))
 
 
 def _at(array: np.ndarray, flat: int) -> list[int]:

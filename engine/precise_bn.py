@@ -1,7 +1,8 @@
 """Precise batch norm: running statistics as the plain average over many batches of the current weights."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import paddle
@@ -36,20 +37,14 @@ def update_statistics(network: nn.Layer, batches: Iterable[Any], forward: Callab
     if not layers:
         return 0
     sums = [(paddle.zeros_like(layer._mean), paddle.zeros_like(layer._variance)) for layer in layers]
-    kept = [(layer._momentum, layer.unbiased) for layer in layers]
     used = 0
-    try:
-        for layer in layers:
-            layer._momentum, layer.unbiased = 0.0, unbiased  # the layer then stores this batch's statistics alone
+    with _storing_one_batch(layers, unbiased):
         for _, batch in zip(range(count), batches, strict=False):
             forward(batch)
             used += 1
             for layer, (mean, variance) in zip(layers, sums, strict=True):
                 paddle.assign(mean + layer._mean, mean)
                 paddle.assign(variance + layer._variance, variance)
-    finally:
-        for layer, (momentum, was_unbiased) in zip(layers, kept, strict=True):
-            layer._momentum, layer.unbiased = momentum, was_unbiased
     if not used:
         raise ValueError("precise batch norm needs at least one batch, the loader gave none")
     distributed.average([total for pair in sums for total in pair])
@@ -57,3 +52,16 @@ def update_statistics(network: nn.Layer, batches: Iterable[Any], forward: Callab
         layer._mean.set_value(mean / used)
         layer._variance.set_value(variance / used)
     return used
+
+
+@contextlib.contextmanager
+def _storing_one_batch(layers: list[nn.Layer], unbiased: bool) -> Iterator[None]:
+    """Inside, each forward pass leaves its own batch's statistics alone in the running ones."""
+    kept = [(layer._momentum, layer.unbiased) for layer in layers]
+    try:
+        for layer in layers:
+            layer._momentum, layer.unbiased = 0.0, unbiased
+        yield
+    finally:
+        for layer, (momentum, was_unbiased) in zip(layers, kept, strict=True):
+            layer._momentum, layer.unbiased = momentum, was_unbiased

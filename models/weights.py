@@ -1,7 +1,8 @@
 """Reading weight files without executing anything in them.
 
 ``.pdparams``, ``.pdopt``: a restricted unpickler that knows arrays and plain containers.
-``.pth``, ``.pt``, ``.pyth``, ``.tar``: ``torch.load(weights_only=True)``; PyTorch is needed for these files only.
+``.pth``, ``.pt``, ``.pyth``, ``.tar``: zip archives by ``models/conversion/torch_archive.py``, without PyTorch; only
+its older format needs it (``torch.load(weights_only=True)``).
 """
 from __future__ import annotations
 
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from models.conversion import torch_archive
 
 TORCH_SUFFIXES = (".pth", ".pt", ".pyth", ".tar", ".bin")
 PADDLE_SUFFIXES = (".pdparams", ".pdopt", ".pkl")
@@ -71,6 +74,8 @@ def read_raw(path: str | Path) -> Any:
     if path.suffix not in TORCH_SUFFIXES:
         raise ValueError(f"{path}: unknown kind of weight file; expected {', '.join(PADDLE_SUFFIXES + TORCH_SUFFIXES)}")
     _open(path).close()
+    if torch_archive.is_archive(path):  # read without PyTorch, TorchScript and files with a pickled config included
+        return torch_archive.read(path)
     try:
         import torch
     except ModuleNotFoundError as error:
@@ -90,8 +95,10 @@ def unwrap(content: Any, source: str = "the file") -> dict[str, np.ndarray]:
     Raises:
         ValueError: if no mapping from names to arrays is found.
     """
-    seen = []
+    seen, beside = [], {}
     while isinstance(content, Mapping):
+        if isinstance(content.get("fusion_model_state_dict"), Mapping):  # ActionCLIP keeps its fusion head apart
+            beside = {str(name): np.asarray(value) for name, value in content["fusion_model_state_dict"].items()}
         entries = {str(name): np.asarray(value) for name, value in content.items()
                    if isinstance(value, np.ndarray | np.generic)}
         if len(entries) * 2 > len(content):
@@ -106,7 +113,8 @@ def unwrap(content: Any, source: str = "the file") -> dict[str, np.ndarray]:
         raise ValueError(f"{source} holds no weights: found {found}")
     if all(name.startswith("module.") for name in entries):  # nn.DataParallel
         entries = {name[len("module."):]: value for name, value in entries.items()}
-    return entries
+    return {**entries, **{name if name.startswith("module.") else f"module.{name}": value
+                          for name, value in beside.items()}}
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:

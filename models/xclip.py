@@ -241,7 +241,7 @@ class VideoSpecificPrompt(nn.Layer):
         _initialize_linears(self)
 
     def forward(self, text, patches):
-        """``text [K, D]`` or ``[1 or B, K, D]``, ``patches [B, n, D]`` -> ``[B, K, D]``; the result contains the text."""
+        """``text [K, D]`` or ``[1 or B, K, D]``, ``patches [B, n, D]`` -> ``[B, K, D]``, which contains the text."""
         patches = self.norm(patches)
         if text.ndim == 2:
             text = text.unsqueeze(0)  # one row: the first layer's text work is done once for all videos

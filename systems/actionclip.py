@@ -257,7 +257,7 @@ class ActionCLIPSystem:
     # ---- evaluation and prediction
 
     def evaluate(self, network: ActionCLIP, loader: Loader, progress) -> dict[str, float]:
-        text = self.label_features.of(network.clip, self._ids)
+        text = self.label_features.of(network.clip, self._ids, keep=self.config.network.fix_text)
         scores, labels = [], []
         for batch in progress(loader.epoch(0), "evaluate", len(loader)):
             scores.append(self.probabilities(network, batch["frames"], text, len(self.templates)))
@@ -310,12 +310,12 @@ class ActionCLIPSystem:
     # ---- export
 
     def inference_graphs(self, network: ActionCLIP) -> dict[str, Graph]:
-        """``inference``: clips and label features to logits and features; ``text``: token ids to label features."""
+        """``inference``: clips and label features to logits; ``text``: token ids to label features."""
         data, width = self.config.data, self.sizes["embed_dim"]
         frames = InputSpec([-1, data.frames, 3, data.size, data.size], "float32", "frames")
         text = InputSpec([-1, -1, width], "float32", "text")
         ids = InputSpec([-1, -1], "int64", "ids")
-        return {"inference": Graph(ScoreGraph(network, len(self.templates)), [frames, text], ["logits", "features"]),
+        return {"inference": Graph(ScoreGraph(network, len(self.templates)), [frames, text], ["logits"]),
                 "text": Graph(shared.TextGraph(network.clip), [ids], ["features"])}
 
     def description(self) -> dict[str, Any]:
@@ -337,7 +337,7 @@ class ActionCLIPSystem:
 
 
 class ScoreGraph(nn.Layer):
-    """For export: ``frames [B, T, 3, S, S]``, ``text [1 or B, A*C, D]`` -> ``logits [B, C]``, ``features [B, D]``.
+    """For export: ``frames [B, T, 3, S, S]``, ``text [1 or B, A*C, D]`` -> ``logits [B, C]``.
 
     The softmax of the logits is the mean over the A templates of each template's softmax.
     """
@@ -350,7 +350,7 @@ class ScoreGraph(nn.Layer):
         video = self.network(frames)
         cosine = TEST_SCALE * paddle.matmul(unit(text), unit(video).unsqueeze(-1)).squeeze(-1)  # B A*C
         share = nn.functional.softmax(cosine.reshape([0, self.templates, -1]), axis=-1).mean(1)
-        return share.clip(min=1e-30).log(), video
+        return share.clip(min=1e-30).log()
 
 
 def _with_net(name: str) -> str:

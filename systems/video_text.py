@@ -83,16 +83,17 @@ class LabelFeatures:
         self._key: str | None = None
         self._features: np.ndarray | None = None
 
-    def of(self, tower: TextTower, ids: np.ndarray, digest: str | None = None) -> np.ndarray:
-        """``ids [K, L]`` -> float32 ``[K, D]``; ``digest`` of the weights, if the caller has it."""
-        key = hashlib.sha256((digest or text_digest(tower)).encode() + ids.tobytes() + str(ids.shape).encode())
+    def of(self, tower: TextTower, ids: np.ndarray, *, keep: bool = True) -> np.ndarray:
+        """``ids [K, L]`` -> float32 ``[K, D]``; ``keep`` False leaves no file, for weights that soon change."""
+        key = hashlib.sha256(text_digest(tower).encode() + ids.tobytes() + str(ids.shape).encode())
         key = key.hexdigest()[:32]
         if key != self._key:
             self._features, self._key = self._load(key), key
         if self._features is None:
             self._features = encode_sentences(tower, ids).numpy()
             self.computed += 1
-            self._save(key)
+            if keep:
+                self._save(key)
         return self._features
 
     def _load(self, key: str) -> np.ndarray | None:

@@ -37,10 +37,10 @@ def main() -> None:
         network = command.system.network()
         command.system.load_weights(network, weights)
         graphs = command.system.inference_graphs(network)
-        if options.graph is None and len(graphs) > 1:
+        if options.graph is None and len(graphs) > 1 and "inference" not in graphs:
             raise ValueError(f"the system has the graphs {', '.join(graphs)}; choose one by --graph")
-        graph = graphs[options.graph or next(iter(graphs))]
-        description = read_description(Path(options.model_dir) / DESCRIPTION)
+        graph = graphs[options.graph or ("inference" if "inference" in graphs else next(iter(graphs)))]
+        description = {**read_description(Path(options.model_dir) / DESCRIPTION), "folder": options.model_dir}
         items = read_items(options.input, [spec.name for spec in graph.inputs], clip_reader(description))
         outputs = [graph.run(**item.arrays) for item in items]
         for item, values in zip(items, outputs, strict=True):

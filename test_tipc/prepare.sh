@@ -21,6 +21,9 @@ make_data() { # layout: FOLDER and, with three of its clips for inference, FOLDE
 
 case "$model" in
     mvf | mvf_ucf101) layout=ucf101 ;;
+    actionclip | xclip) layout=colour_motion ;;
+    dff) layout=cityscapes ;;
+    mivos_propagation | mivos_fusion | mivos_s2m) layout=davis ;;
     *) fail "no data is known for model '$model' ($1:2)" ;;
 esac
 case "$MODE" in
@@ -41,3 +44,7 @@ case "$MODE" in
         fi ;;
     *) fail "unknown mode $MODE" ;;
 esac
+if [[ "$model" == mivos_fusion ]]; then # the fusion is trained beside a propagation network
+    $python test_tipc/mivos_weights.py test_tipc/data/davis_weights/propagation.pdparams \
+        || fail "the untrained propagation network could not be written"
+fi

@@ -69,7 +69,9 @@ class MultiViewFusion(nn.Module):
         if "W" in self.mode:
             out = out + (self._shared(fused, 4) if self.share else self.w_conv(fused))
         if self.activate:
-            out = self.bn(out)
+            # Contiguous, because the CPU gradient of batch norm in PyTorch 2.13 is wrong on transposed tensors whose
+            # maps are 1x1: it disagrees with the numeric derivative of PyTorch's own forward.
+            out = self.bn(out.contiguous())
             out = out * F.relu6(out + 3) / 6
         out = torch.cat([out, rest], 1)
         return out.transpose(1, 2).reshape(images, channels, height, width)

@@ -28,6 +28,7 @@ class ResNet(nn.Layer):
         in_channels: of the input image (3 for RGB).
         base_channels: width of the first stage, 64 in every published network; less makes a small one.
         num_stages: 1 to 4 residual stages are built.
+        blocks: number of blocks of each stage, where they are not those of ``depth``.
         out_stages: 0-based stages whose outputs ``forward`` returns.
         strides, dilations: per stage; the dilation is that of the 3x3 convolutions.
         contract_dilation: the first block of a dilated stage has half its dilation (mmsegmentation, DeepLab).
@@ -48,7 +49,7 @@ class ResNet(nn.Layer):
     BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
     def __init__(self, *, depth: int, in_channels: int = 3, base_channels: int = 64, num_stages: int = 4,
-                 out_stages: Sequence[int] = (3,),
+                 out_stages: Sequence[int] = (3,), blocks: Sequence[int] | None = None,
                  strides: Sequence[int] = (1, 2, 2, 2), dilations: Sequence[int] = (1, 1, 1, 1),
                  contract_dilation: bool = False, stem_widths: Sequence[int] | None = None, style: str = "pytorch",
                  conv_bias: bool = False, average_down: bool = False, average_stride: str | None = None,
@@ -60,6 +61,7 @@ class ResNet(nn.Layer):
         if style not in ("pytorch", "caffe"):
             raise ValueError(f"ResNet style {style!r}: expected pytorch or caffe")
         block = BasicBlock if depth < 50 else Bottleneck
+        counts = self.BLOCKS[depth] if blocks is None else tuple(blocks)
         self.num_stages, self.out_stages = num_stages, tuple(out_stages)
         self.frozen_stages, self.norm_eval = frozen_stages, norm_eval
         self.norm_frozen, self.partial_norm = norm_frozen, partial_norm
@@ -70,17 +72,17 @@ class ResNet(nn.Layer):
         self.maxpool = nn.MaxPool2D(3, stride=2, padding=1)
         self.channels = []  # of each stage's output
         for stage in range(num_stages):
-            blocks, width = [], base_channels * 2**stage
-            for index in range(self.BLOCKS[depth][stage]):
+            layers, width = [], base_channels * 2**stage
+            for index in range(counts[stage]):
                 dilation = dilations[stage]
-                blocks.append(block(
+                layers.append(block(
                     channels, width, stride=strides[stage] if index == 0 else 1,
                     dilation=dilation // 2 if index == 0 and contract_dilation and dilation > 1 else dilation,
                     style=style, conv_bias=conv_bias, downsample=index == 0, average_down=average_down,
                     average_stride=average_stride,
                     wrap_conv1=None if wrap_conv1 is None else lambda conv, stage=stage: wrap_conv1(stage, conv)))
                 channels = width * block.expansion
-            setattr(self, f"layer{stage + 1}", nn.Sequential(*blocks))
+            setattr(self, f"layer{stage + 1}", nn.Sequential(*layers))
             self.channels.append(channels)
         self._freeze()
 

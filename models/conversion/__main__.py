@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from pathlib import Path
 
@@ -31,8 +32,10 @@ def main(arguments: list[str] | None = None) -> int:
         network = system.network()
         state = system.convert(weights.read(options.file))
         count = conversion.load(network, state, options.file)
+        content = io.BytesIO()
+        paddle.save(network.state_dict(), content)
         with atomic_write(out, "wb") as file:
-            paddle.save(network.state_dict(), file)
+            file.write(content.getvalue())
     except (ValueError, FileNotFoundError, ModuleNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
