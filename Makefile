@@ -26,7 +26,7 @@ tipc: $(VENV)/.installed
 	PATH="$(abspath $(BIN)):$$PATH" bash test_tipc/test_train_inference_python.sh $(CONFIG) $(MODE)
 
 bench: $(VENV)/.installed
-	for name in mvf; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+	for name in mvf actionclip xclip avs mivos dff; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 clean:
 	rm -rf $(VENV) report output

@@ -35,6 +35,8 @@ class Allowance:
         stage_scale: divide by the largest magnitude of the same group in the stage instead of the tensor's own:
             for gradients that are mathematically zero and consist of rounding.
         exact_share: for integers: the share of elements that must agree (label maps with near ties).
+        summary_only: the bundle's values of this key are known to be wrong, its summary (mean, mean magnitude,
+            largest magnitude of the whole array) is right: the three numbers are judged by the usual rule instead.
     """
 
     pattern: str
@@ -43,6 +45,7 @@ class Allowance:
     float32: float | None = None
     stage_scale: bool = False
     exact_share: float | None = None
+    summary_only: bool = False
 
 
 @dataclass(frozen=True)

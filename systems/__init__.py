@@ -7,9 +7,11 @@ import importlib
 # The one dictionary of names; a system is imported when it is asked for.
 SYSTEMS = {
     "mvf": "systems.mvf:MVF",
+    "mivos": "systems.mivos:Mivos",
     "actionclip": "systems.actionclip:ActionCLIPSystem",
     "xclip": "systems.xclip:XCLIPSystem",
     "dff": "systems.dff:DFF",
+    "avs": "systems.avs:AVS",
 }
 
 

@@ -23,6 +23,8 @@ case "$model" in
     mvf | mvf_ucf101) layout=ucf101 ;;
     actionclip | xclip) layout=colour_motion ;;
     dff) layout=cityscapes ;;
+    mivos_propagation | mivos_fusion | mivos_s2m) layout=davis ;;
+    avs_resnet50 | avs_pvt) layout=avsbench ;;
     *) fail "no data is known for model '$model' ($1:2)" ;;
 esac
 case "$MODE" in
@@ -43,3 +45,7 @@ case "$MODE" in
         fi ;;
     *) fail "unknown mode $MODE" ;;
 esac
+if [[ "$model" == mivos_fusion ]]; then # the fusion is trained beside a propagation network
+    $python test_tipc/mivos_weights.py test_tipc/data/davis_weights/propagation.pdparams \
+        || fail "the untrained propagation network could not be written"
+fi

@@ -12,8 +12,10 @@ from datasets.files import complete_folder
 # Layout -> module. One line each.
 LAYOUTS = {
     "cityscapes": "datasets.synthetic.cityscapes",
+    "avsbench": "datasets.synthetic.avs",
     "ucf101": "datasets.synthetic.ucf101",
     "kinetics": "datasets.synthetic.kinetics",
+    "davis": "datasets.synthetic.davis",
     "colour_motion": "datasets.synthetic.colour_motion",
 }
 

@@ -27,21 +27,46 @@ class _TorchStatistics:
             ValueError: in training, when a channel has one value only (its variance would be 0).
         """
         if not self.training or self._use_global_stats:
+            if x.dtype == paddle.float64:
+                return self._affine(x, self._mean, self._variance)
             return F.batch_norm(x, self._mean, self._variance, self.weight, self.bias, training=False,
                                 epsilon=self._epsilon)
         count = x.size // x.shape[1]
         if count < 2:
             raise ValueError(f"batch norm in training needs more than one value per channel, got input {x.shape}")
-        batch_mean, batch_variance = paddle.zeros_like(self._mean), paddle.ones_like(self._variance)
-        # With momentum 0 the kernel leaves exactly this batch's statistics in the two buffers.
-        y = F.batch_norm(x, batch_mean, batch_variance, self.weight, self.bias, training=True, momentum=0.0,
-                         epsilon=self._epsilon)
-        with paddle.no_grad():
-            correction = count / (count - 1) if self.unbiased else 1.0
-            new = 1.0 - self._momentum
-            self._mean.set_value(self._mean * self._momentum + batch_mean * new)
-            self._variance.set_value(self._variance * self._momentum + batch_variance * (new * correction))
+        if x.dtype == paddle.float64:
+            axes = [axis for axis in range(x.ndim) if axis != 1]
+            batch_mean = x.mean(axes)
+            batch_variance = ((x - self._spread(batch_mean, x)) ** 2).mean(axes)
+            y = self._affine(x, batch_mean, batch_variance)
+        else:
+            batch_mean, batch_variance = paddle.zeros_like(self._mean), paddle.ones_like(self._variance)
+            # With momentum 0 the kernel leaves exactly this batch's statistics in the two buffers.
+            y = F.batch_norm(x, batch_mean, batch_variance, self.weight, self.bias, training=True, momentum=0.0,
+                             epsilon=self._epsilon)
+        self.track(batch_mean, batch_variance, count)
         return y
+
+    @paddle.no_grad()
+    def track(self, batch_mean, batch_variance, count: int) -> None:
+        """Move the running statistics towards a batch's ``[C]`` mean and biased variance over ``count`` values."""
+        correction = count / (count - 1) if self.unbiased else 1.0
+        new = 1.0 - self._momentum
+        self._mean.set_value(self._mean * self._momentum + batch_mean * new)
+        self._variance.set_value(self._variance * self._momentum + batch_variance * (new * correction))
+
+    def _affine(self, x, mean, variance):
+        """The definition in float64. The kernel keeps epsilon as float32: 4e-13, which batch statistics amplify to
+        some 1e-9 in the gradients of a deep network."""
+        factor = 1.0 / paddle.sqrt(variance + self._epsilon)
+        if self.weight is not None:
+            factor = factor * self.weight
+        y = (x - self._spread(mean, x)) * self._spread(factor, x)
+        return y if self.bias is None else y + self._spread(self.bias, x)
+
+    @staticmethod
+    def _spread(vector, x):
+        return vector.reshape([1, -1] + [1] * (x.ndim - 2))
 
 
 class BatchNorm1D(_TorchStatistics, nn.BatchNorm1D):

@@ -31,6 +31,8 @@ def resize(x, size: Sequence[int] | None = None, *, scale_factor: float | None =
     """
     if (size is None) == (scale_factor is None):
         raise ValueError(f"resize needs either size or scale_factor, got size={size}, scale_factor={scale_factor}")
+    if not paddle.in_dynamic_mode():
+        return _in_graph(x, size, scale_factor, mode, align_corners)
     height, width = x.shape[2:]
     if scale_factor is not None:
         size = [math.floor(height * scale_factor), math.floor(width * scale_factor)]
@@ -47,6 +49,16 @@ def resize(x, size: Sequence[int] | None = None, *, scale_factor: float | None =
         return paddle.matmul(paddle.matmul(rows, x), columns, transpose_y=True)
     if ratio is not None:
         return F.interpolate(x, scale_factor=scale_factor, mode=mode, align_corners=align_corners)
+    return F.interpolate(x, size=size, mode=mode, align_corners=align_corners)
+
+
+def _in_graph(x, size, scale_factor: float | None, mode: str, align_corners: bool):
+    """In a static graph sides may be unknown: sizes are computed there (a ``scale_factor`` stops paddle2onnx)."""
+    if scale_factor is not None:
+        if scale_factor != int(scale_factor):
+            return F.interpolate(x, scale_factor=scale_factor, mode=mode, align_corners=align_corners)
+        shape = paddle.shape(x)
+        size = [shape[2] * int(scale_factor), shape[3] * int(scale_factor)]
     return F.interpolate(x, size=size, mode=mode, align_corners=align_corners)
 
 

@@ -1,0 +1,71 @@
+"""What was seen in a stream: masks with their delays, frames per second."""
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deploy.drawing import write_mp4
+from deploy.files import atomic_files
+from deploy.prediction import RESULT, write_json
+from deploy.sound_masks import overlaid, write_mask
+
+
+@dataclass
+class StreamReport:
+    """Grows while a stream is watched; then printed and saved like any prediction.
+
+    Attributes:
+        source: what was watched.
+        seconds, latencies: of every mask: the time of its frame in the stream; the delay until the mask was there.
+        arrived, elapsed: frames that came in, in how many seconds.
+    """
+
+    source: str
+    seconds: list[float] = field(default_factory=list)
+    latencies: list[float] = field(default_factory=list)
+    pictures: list[np.ndarray] = field(default_factory=list)
+    masks: list[np.ndarray] = field(default_factory=list)
+    arrived: int = 0
+    elapsed: float = 0.0
+
+    def add(self, seconds: float, latency: float, frame: np.ndarray, mask: np.ndarray) -> None:
+        self.seconds.append(seconds)
+        self.latencies.append(latency)
+        self.masks.append(mask.astype(np.uint8))
+        self.pictures.append(overlaid(frame, self.masks[-1]))
+
+    def finish(self, arrived: int, elapsed: float) -> None:
+        self.arrived, self.elapsed = arrived, elapsed
+
+    def speed(self) -> dict[str, float]:
+        """Frames in and masks out per second, and delays in milliseconds."""
+        elapsed = max(self.elapsed, 1e-9)
+        delays = 1000 * np.array(self.latencies or [0.0])
+        return {"frames_per_second": self.arrived / elapsed, "masks_per_second": len(self.masks) / elapsed,
+                "latency_ms_median": float(np.median(delays)), "latency_ms_worst": float(delays.max())}
+
+    def summary(self) -> str:
+        speed = self.speed()
+        return (f"{self.source}: {self.arrived} frames in {self.elapsed:.1f} s ({speed['frames_per_second']:.1f} a "
+                f"second), {len(self.masks)} masks ({speed['masks_per_second']:.2f} a second), latency "
+                f"{speed['latency_ms_median']:.0f} ms, at worst {speed['latency_ms_worst']:.0f} ms")
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": "stream", "source": self.source, "frames": self.arrived, "elapsed": self.elapsed,
+                **self.speed(),
+                "masks": [{"seconds": moment, "latency_ms": 1000 * latency, "share": float(mask.mean())}
+                          for moment, latency, mask in zip(self.seconds, self.latencies, self.masks, strict=True)]}
+
+    def save(self, folder: str | Path) -> Path:
+        """Write ``prediction.json``, the masks, and an overlay with one picture per mask."""
+        with atomic_files(folder, last=RESULT) as work:
+            for index, mask in enumerate(self.masks):
+                write_mask(work / "pred_masks" / f"stream_{index:05d}.png", mask)
+            if self.pictures:
+                rate = max(1.0, len(self.masks) / max(self.elapsed, 1e-9))
+                write_mp4(work / "overlay.mp4", self.pictures, round(rate, 3))
+            write_json(work / RESULT, self.to_dict())
+        return Path(folder) / RESULT
