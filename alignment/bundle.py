@@ -30,7 +30,7 @@ class Run:
     name: str  # of the stage, without a trailing 64
     dtype: str  # float32 or float64: the precision of the network
     wanted: list[str] | None = None  # names to produce (without ``stage/``); None: everything the stage has
-    jitter: int | None = None  # seed of a shift of the inputs by at most half a unit in the last place
+    jitter: int | None = None  # seed of a shift of inputs and weights by at most half a unit in the last place
     store: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)  # shared by the runs of a process
 
     @property
@@ -55,10 +55,7 @@ class Run:
         made = recipe.inputs(self.manifest)
         floats = [name for name, array in made.items() if array.dtype == np.float32]
         if self.jitter is not None:
-            draws = np.random.default_rng(self.jitter)
-            for name in floats:
-                shift = 1 + draws.uniform(-(2.0**-24), 2.0**-24, made[name].shape)
-                made[name] = (made[name] * shift).astype("float32")
+            made.update(jittered({name: made[name] for name in floats}, self.jitter))
         return {name: array.astype(self.dtype) if name in floats else array for name, array in made.items()}
 
     @cached_property
@@ -66,7 +63,8 @@ class Run:
         """The recipe's weights by upstream name, floats in the run's dtype."""
         if "state" not in self.store:
             self.store["state"] = recipe.state_dict(self.manifest)
-        return cast(self.store["state"], self.dtype)  # copies: a stage may change its own
+        state = self.store["state"] if self.jitter is None else jittered(self.store["state"], self.jitter)
+        return cast(state, self.dtype)  # copies: a stage may change its own
 
     def companion(self, name: str) -> dict[str, np.ndarray]:
         """The recipe's weights of a further network of the same run."""
@@ -75,6 +73,18 @@ class Run:
     def wants(self, name: str) -> bool:
         """Whether the key ``name`` (without the stage) is asked for."""
         return self.wanted is None or name in self.wanted
+
+
+def jittered(arrays: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
+    """Float32 arrays moved by at most half a unit in the last place: as exact as the originals to a float32 network.
+
+    A sum of products rounded in float32 is the exact sum for weights moved by such amounts, so that moving the weights
+    stands for the rounding inside every layer.
+    """
+    draws = np.random.default_rng(seed)
+    return {name: array if array.dtype != np.float32 else
+            (array * (1 + draws.uniform(-(2.0**-24), 2.0**-24, array.shape))).astype("float32")
+            for name, array in arrays.items()}
 
 
 def cast(state: dict[str, np.ndarray], dtype: str) -> dict[str, np.ndarray]:

@@ -52,7 +52,7 @@ def run_bundle(bundle: Bundle, side: str = "paddle", only: list[str] | None = No
         found = _judge_stage(bundle, stage, answer, yardsticks)
         if any(not verdict.passed and verdict.finding == "values" and _of_float32_run(bundle, verdict.key)
                for verdict in found):
-            found = _judge_stage(bundle, stage, answer, yardsticks | _remeasure(bundle, stage, yardsticks))
+            found = _judge_again(bundle, stage, answer, yardsticks)
         verdicts += found
     return GoldenResult(bundle, side, verdicts, answer.arrays, answer.seconds, answer.errors)
 
@@ -156,12 +156,19 @@ def _yardsticks(bundle: Bundle, stages: list[str]) -> dict[str, float]:
     return compare.share_yardsticks(found, rounding.trajectories(stages))
 
 
-def _remeasure(bundle: Bundle, stage: str, recorded: dict[str, float]) -> dict[str, float]:
-    """Yardsticks of a float32 stage from further evaluations of the original's formulation (the torch twin)."""
+def _judge_again(bundle: Bundle, stage: str, answer: worker.Answer, recorded: dict[str, float]) -> list[Verdict]:
+    """A float32 stage by yardsticks from further evaluations of the original's formulation (the torch twin)."""
     keys = [f"{stage}/{name}" for name in bundle.keys(stage) if _of_float32_run(bundle, f"{stage}/{name}")]
     request = _request(bundle, stage)
     exact = worker.ask("torch", _slim(bundle), [{**request, "dtype": "float64"}]).arrays
-    return rounding.remeasure(_slim(bundle), request, exact, {key: bundle.scale(key) for key in keys}, recorded)
+    found = _judge_stage(bundle, stage, answer, recorded)
+
+    def enough(extra: dict[str, float]) -> bool:
+        nonlocal found
+        found = _judge_stage(bundle, stage, answer, recorded | extra)
+        return all(verdict.passed for verdict in found)
+    rounding.remeasure(_slim(bundle), request, exact, {key: bundle.scale(key) for key in keys}, recorded, enough)
+    return found
 
 
 def _measure(bundle: Bundle, unmeasured: dict[str, list[str]]) -> dict[str, float]:

@@ -54,9 +54,9 @@ def _of_case(outcome: Outcome) -> list[Picture]:
         elif len(gradients) >= 6:
             made.append(_errors(gradients, f"{case}: gradients ({stage})",
                                 "parameter, from the last layer to the first"))
-    statistics = [line for line in outcome.lines if STATISTICS.search(line.name)]
-    if len(statistics) >= 4:
-        made.append(_errors(statistics, f"{case}: running statistics", "statistic"))
+        statistics = [line for line in lines if STATISTICS.search(line.name)]
+        if len(statistics) >= 4:
+            made.append(_errors(statistics, f"{case}: running statistics ({stage})", "statistic"))
     return made
 
 

@@ -75,7 +75,7 @@ def ask(side: str, manifest: dict[str, Any], stages: list[dict[str, Any]], *, fi
         stages: dicts with ``label`` (how the keys are prefixed), ``name``, ``dtype``, ``wanted`` (names or None)
             and ``limits`` (values kept per name, or None for whole arrays).
         variant: another legitimate evaluation in float32: ``onednn: False`` (other kernels of PyTorch),
-            ``jitter: SEED`` (inputs moved by at most half a unit in the last place).
+            ``jitter: SEED`` (inputs and weights moved by at most half a unit in the last place).
         folder: leave the arrays there and read them one at a time; None: all in memory.
 
     Returns:

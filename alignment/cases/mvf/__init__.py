@@ -31,7 +31,9 @@ def manifests() -> list[dict[str, Any]]:
     small = _case("r18_thw", depth=18, frames=4, classes=7, size=(40, 33), clips=2)
     shared = _case("r18_share_th", depth=18, frames=3, classes=5, size=(33, 48), clips=3,
                    mvf_freq=[0, 1, 1, 0], share=True, alpha=0.25)
-    deep = _case("r50_views", depth=50, frames=4, classes=6, size=(32, 32), clips=2)
+    # Not 32x32: on maps [B, C, T, 1, 1] PyTorch 2.13's CPU gradient through the norm is wrong (ours and finite
+    # differences agree); no recipe has such maps.
+    deep = _case("r50_views", depth=50, frames=4, classes=6, size=(33, 40), clips=2)
     deep["inputs"]["views"] = {"shape": [1, 12, 3, 40, 32], "range": [-2, 2]}
     deep["stages"] = {"forward": deep["stages"]["forward"],
                       "views": {"mode": "eval", "about": "three views of a video, every head and average"},
