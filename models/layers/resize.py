@@ -14,6 +14,7 @@ import paddle
 import paddle.nn.functional as F
 
 
+@paddle.jit.not_to_static  # every condition is on Python numbers: tracing must not turn them into graph branches
 def resize(x, size: Sequence[int] | None = None, *, scale_factor: float | None = None, mode: str = "bilinear",
            align_corners: bool = False):
     """Resize ``x [N, C, H, W]`` to ``size`` (H', W'), as ``torch.nn.functional.interpolate`` does.

@@ -169,14 +169,15 @@ def test_benchmark_train(tipc):
     done = tipc.run("benchmark_train.sh", config, "benchmark_train")
     assert done.status == 0, done.err
     folder = "test_tipc/output/mvf/benchmark_train"
+    shortened = "-o train.log_iters=2 train.workers=0"
     common = "--max_epochs=1 --batch_size=2 --dataset_root=test_tipc/data/ucf101"
     run_one, run_two = f"{folder}/run_dynamic_bs2_fp32_DP_N1C1", f"{folder}/run_dynamic_bs2_fp32_DP_N1C2"
     assert done.calls == [
-        f"train.py -c configs/mvf/mini.yaml --device=cpu --output_dir={run_one} {common}",
+        f"train.py -c configs/mvf/mini.yaml {shortened} --device=cpu --output_dir={run_one} {common}",
         f"test_tipc/benchmark_result.py {folder}/train_log/mvf_bs2_fp32_DP_N1C1_log --skip_steps=1 --model_name=mvf "
         f"--batch_size=2 --fp_item=fp32 --processes=1",
         f"-m paddle.distributed.launch --nproc_per_node 2 --log_dir {run_two}/launch train.py -c configs/mvf/mini.yaml "
-        f"--device=cpu --output_dir={run_two} {common}",
+        f"{shortened} --device=cpu --output_dir={run_two} {common}",
         f"test_tipc/benchmark_result.py {folder}/train_log/mvf_bs2_fp32_DP_N1C2_log --skip_steps=1 --model_name=mvf "
         f"--batch_size=2 --fp_item=fp32 --processes=2"]
     assert len(tipc.run("benchmark_train.sh", config, "benchmark_train", "dynamic_bs2_fp32_DP_N1C1").calls) == 2
