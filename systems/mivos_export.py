@@ -27,12 +27,17 @@ from systems.mivos_video import Images
 QUERY = ("key", "value", "skip8", "skip4")
 
 
-class Memorize(nn.Layer):
-    """``frame [1, 3, H, W]``, ``masks [K, 1, H, W]`` -> key ``[K, 128, 1, h, w]``, value ``[K, 512, 1, h, w]``."""
+class _Part(nn.Layer):
+    """One step of the propagation network as a layer of its own, in the network's mode: export puts a layer back into
+    the mode it found, and a wrapper that starts in training mode would take the network along."""
 
     def __init__(self, network):
         super().__init__()
-        self.network = network
+        self.network, self.training = network, network.training
+
+
+class Memorize(_Part):
+    """``frame [1, 3, H, W]``, ``masks [K, 1, H, W]`` -> key ``[K, 128, 1, h, w]``, value ``[K, 512, 1, h, w]``."""
 
     def forward(self, frame, masks):
         # The sum of the others as sum - own: any number of objects; equal for hard masks, 1e-7 off for soft ones.
@@ -41,23 +46,15 @@ class Memorize(nn.Layer):
         return self.network.encode_memory(frames, masks, None if self.network.single_object else others)
 
 
-class QueryFrame(nn.Layer):
+class QueryFrame(_Part):
     """``frame [1, 3, H, W]`` -> key, value, skip8, skip4."""
-
-    def __init__(self, network):
-        super().__init__()
-        self.network = network
 
     def forward(self, frame):
         return tuple(self.network.query(frame))
 
 
-class Segment(nn.Layer):
+class Segment(_Part):
     """Memory rows ``keys [K, N, 128]``, ``values [K, N, 512]`` and a query -> probabilities ``[K, 1, H, W]``."""
-
-    def __init__(self, network):
-        super().__init__()
-        self.network = network
 
     def forward(self, keys, values, key, value, skip8, skip4):
         read_out = read_batched(keys, values, scaled_query(key), self.network.top_k)  # K hw 512
