@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import cv2
 import numpy as np
@@ -19,6 +20,9 @@ from losses.audio_visual import mask_loss, sound_loss_ms3, sound_loss_s4
 from metrics import audio_visual as metrics
 from models.avs import TPAVI, AVSNet, upstream_name
 from models.backbones.vggish import VGGish, postprocess
+
+# Layers of ours that are functions in the original.
+OURS_ONLY = re.compile(r"\.(drop_path|mlp\.dwconv|upscale|relu|maxpool)(#\d+)?$")
 
 
 def stages(network: str) -> dict:
@@ -41,7 +45,9 @@ def forward(run: Run) -> dict[str, np.ndarray]:
     image, audio = tools.tensors(run.inputs, f"image{suffix}", f"audio{suffix}")
     with paddle.no_grad(), tools.Recorder(network, lambda name: upstream_name(f"{name}.").rstrip(".")) as recorder:
         pred, maps, sounds = network(image, audio)
-    made = dict(recorder.arrays) if run.wanted is None else {}
+    made = {}
+    if run.wanted is None:
+        made = {name: value for name, value in recorder.arrays.items() if not OURS_ONLY.search(name)}
     made["pred"] = pred.numpy()
     for k in range(4):
         made[f"v{k + 1}"] = maps[k].numpy()
