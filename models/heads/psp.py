@@ -70,7 +70,7 @@ class PSPHead(nn.Layer):
             mixed = F.conv2d(x, weight[:, :self.in_channels], padding=1)
             mixed = mixed + pyramid_convolution(pooled, weight[:, self.in_channels:], *sizes(x)[2:])
         else:
-            spread = [resize(part, x.shape[2:]) for part in pooled]
+            spread = [_spread(part, x.shape[2:]) for part in pooled]
             mixed = self.bottleneck.conv(paddle.concat([x, *spread], 1))
         return F.relu(self.bottleneck.bn(mixed))
 
@@ -86,6 +86,11 @@ class FCNHead(nn.Layer):
 
     def forward(self, x):
         return self.conv_seg(self.dropout(self.convs(x)))
+
+
+@paddle.jit.not_to_static  # tracing would evaluate both sides of the ``and`` in ``resize``
+def _spread(part, size):
+    return resize(part, size)
 
 
 def pyramid_convolution(pooled: Sequence, weight, height, width):
