@@ -18,7 +18,7 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
 
 
 def frame_ious(logits: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """IoU of every frame ``[N]``, in the dtype of ``logits``; of a frame without sound the share of pixels rightly left out.
+    """IoU of every frame ``[N]``, in the dtype of ``logits``; without sound, the share of pixels rightly left out.
 
     Args:
         logits: ``[N, H, W]``; a pixel is predicted where ``sigmoid`` is above one half (in the logits' dtype, so a
