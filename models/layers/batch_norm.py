@@ -28,17 +28,14 @@ class _TorchStatistics:
         """
         if not self.training or self._use_global_stats:
             if x.dtype == paddle.float64:
-                return self._affine(x, self._mean, self._variance)
+                return self._normalize(x, self._mean, self._variance)[0]
             return F.batch_norm(x, self._mean, self._variance, self.weight, self.bias, training=False,
                                 epsilon=self._epsilon)
         count = x.size // x.shape[1]
         if count < 2:
             raise ValueError(f"batch norm in training needs more than one value per channel, got input {x.shape}")
         if x.dtype == paddle.float64:
-            axes = [axis for axis in range(x.ndim) if axis != 1]
-            batch_mean = x.mean(axes)
-            batch_variance = ((x - self._spread(batch_mean, x)) ** 2).mean(axes)
-            y = self._affine(x, batch_mean, batch_variance)
+            y, batch_mean, batch_variance = self._normalize(x)
         else:
             batch_mean, batch_variance = paddle.zeros_like(self._mean), paddle.ones_like(self._variance)
             # With momentum 0 the kernel leaves exactly this batch's statistics in the two buffers.
@@ -55,18 +52,24 @@ class _TorchStatistics:
         self._mean.set_value(self._mean * self._momentum + batch_mean * new)
         self._variance.set_value(self._variance * self._momentum + batch_variance * (new * correction))
 
-    def _affine(self, x, mean, variance):
-        """The definition in float64. The kernel keeps epsilon as float32: 4e-13, which batch statistics amplify to
-        some 1e-9 in the gradients of a deep network."""
-        factor = 1.0 / paddle.sqrt(variance + self._epsilon)
-        if self.weight is not None:
-            factor = factor * self.weight
-        y = (x - self._spread(mean, x)) * self._spread(factor, x)
-        return y if self.bias is None else y + self._spread(self.bias, x)
+    def _normalize(self, x, mean=None, variance=None):
+        """The definition in float64, by given statistics or the batch's: output, mean ``[C]``, biased variance ``[C]``.
 
-    @staticmethod
-    def _spread(vector, x):
-        return vector.reshape([1, -1] + [1] * (x.ndim - 2))
+        The kernel keeps epsilon as float32: 4e-13, which batch statistics amplify to some 1e-9 in the gradients of a
+        deep network. One row a channel: Paddle broadcasts along a middle axis four to eight times more slowly.
+        """
+        batch, channels = x.shape[0], x.shape[1]
+        rows = x.reshape([batch, channels, -1]).transpose([1, 0, 2]).reshape([channels, -1])
+        mean = rows.mean(1, keepdim=True) if mean is None else mean.reshape([channels, 1])
+        centred = rows - mean
+        variance = (centred * centred).mean(1, keepdim=True) if variance is None else variance.reshape([channels, 1])
+        y = centred / paddle.sqrt(variance + self._epsilon)
+        if self.weight is not None:
+            y = y * self.weight.reshape([channels, 1])
+        if self.bias is not None:
+            y = y + self.bias.reshape([channels, 1])
+        y = y.reshape([channels, batch, -1]).transpose([1, 0, 2]).reshape(x.shape)
+        return y, mean.reshape([-1]), variance.reshape([-1])
 
 
 class BatchNorm1D(_TorchStatistics, nn.BatchNorm1D):
