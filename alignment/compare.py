@@ -13,7 +13,7 @@ a reason that the reports print.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -182,8 +182,3 @@ def share_yardsticks(yardsticks: dict[str, float], trajectories: set[str] = froz
 def first_divergence(verdicts: list[Verdict]) -> Verdict | None:
     """The first failed verdict in the order given (execution order for activations)."""
     return next((verdict for verdict in verdicts if not verdict.passed), None)
-
-
-def with_note(verdict: Verdict, note: str) -> Verdict:
-    """The verdict with a remark put before its detail."""
-    return replace(verdict, detail=f"{note}; {verdict.detail}" if verdict.detail else note)

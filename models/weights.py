@@ -126,11 +126,6 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     return unwrap(read_raw(path), str(path))
 
 
-def is_torch_file(path: str | Path) -> bool:
-    """Whether the file's name says that PyTorch wrote it."""
-    return Path(path).suffix in TORCH_SUFFIXES
-
-
 def _open(path: Path):
     if not path.is_file():
         beside = sorted(p.name for p in path.parent.glob("*") if p.is_file())[:8] if path.parent.is_dir() else []
