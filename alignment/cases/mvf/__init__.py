@@ -98,7 +98,8 @@ def network_arguments(config: dict[str, Any]) -> dict[str, Any]:
     width = backbone.get("stem_width", 32)
     options = {
         "base_channels": backbone.get("base_channels", 64), "strides": backbone.get("strides", (1, 2, 2, 2)),
-        "dilations": backbone.get("dilations", (1, 1, 1, 1)), "num_stages": backbone.get("num_stages", 4), "style": backbone.get("style", "pytorch"),
+        "dilations": backbone.get("dilations", (1, 1, 1, 1)), "num_stages": backbone.get("num_stages", 4),
+        "style": backbone.get("style", "pytorch"),
         "out_stages": (max(backbone.get("out_indices", [3])),),
         "average_down": backbone.get("avg_down", False),
         "average_stride": ("before" if backbone.get("avd_first") else "after") if backbone.get("avd") else None,
