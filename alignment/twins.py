@@ -38,20 +38,25 @@ def run_case(manifest: dict[str, Any], steps: list[str], dtypes: list[str]) -> O
     case = importlib.import_module(f"alignment.cases.{manifest['system']}")
     own = getattr(case, "STEPS", {})
     stages = {name: step_of(name, own) for name in manifest["stages"] if step_of(name, own) in steps}
-    outcome = Outcome(Unit(manifest["system"], manifest["case"], TWIN))
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="alignment-") as folder:
         runs = _compute(manifest, list(stages), dtypes, Path(folder))
-        for label, pair in runs.pairs():
-            step = stages[split_stage(label)[0]]
-            verdicts = _judge_stage(label, pair, runs, case)
-            outcome.lines += [Line(outcome.unit, label, step, verdict) for verdict in verdicts]
-            outcome.left_out += [key for key in _keys(pair[0], label) if _declared(key, case)]
-            _keep(outcome, label, pair, case)
-        outcome.errors = runs.errors()
-        outcome.facts = {"salt": str(manifest.get("salt", "a")), **runs.versions()}
+        outcome = judge_runs(runs, stages, case)
         runs.close()
     outcome.seconds = time.perf_counter() - started
+    return outcome
+
+
+def judge_runs(runs: Runs, steps: Mapping[str, str], case: ModuleType) -> Outcome:
+    """The verdicts on what both sides computed; ``steps`` says which step each stage of the runs belongs to."""
+    outcome = Outcome(Unit(runs.manifest["system"], runs.manifest["case"], TWIN), errors=runs.errors())
+    for label, pair in runs.pairs():
+        step = steps[split_stage(label)[0]]
+        verdicts = _judge_stage(label, pair, runs, case)
+        outcome.lines += [Line(outcome.unit, label, step, verdict) for verdict in verdicts]
+        outcome.left_out += [key for key in _keys(pair[0], label) if _declared(key, case)]
+        _keep(outcome, label, pair, case)
+    outcome.facts = {"salt": str(runs.manifest.get("salt", "a")), **runs.versions()}
     return outcome
 
 
@@ -94,13 +99,13 @@ def _compute(manifest: dict[str, Any], stages: list[str], dtypes: list[str], fol
     if not stages:
         return runs
     for dtype in twin:
-        runs.twin[dtype] = worker.ask("torch", runs.manifest, _requests(stages, dtype), fill_state=fill_state,
+        runs.twin[dtype] = worker.ask("torch", runs.manifest, requests(stages, dtype), fill_state=fill_state,
                                       folder=folder / f"torch-{dtype}")
         if fill_state:
             runs.manifest = {**manifest, "state": runs.twin[dtype].state}
             fill_state = False
     for dtype in ours:
-        runs.ours[dtype] = worker.ask("paddle", runs.manifest, _requests(stages, dtype),
+        runs.ours[dtype] = worker.ask("paddle", runs.manifest, requests(stages, dtype),
                                       folder=folder / f"paddle-{dtype}")
     return runs
 
@@ -109,7 +114,8 @@ def _label(stage: str, dtype: str) -> str:
     return stage if dtype == "float32" else f"{stage}64"
 
 
-def _requests(stages: list[str], dtype: str) -> list[dict[str, Any]]:
+def requests(stages: list[str], dtype: str) -> list[dict[str, Any]]:
+    """What :func:`alignment.worker.ask` takes for these stages, whole arrays of everything."""
     return [{"label": _label(stage, dtype), "name": stage, "dtype": dtype, "wanted": None, "limits": None}
             for stage in stages]
 
@@ -124,7 +130,7 @@ def _judge_stage(label: str, pair: tuple[Answer, Answer], runs: Runs, case: Modu
         def enough(extra: dict[str, float]) -> bool:
             judged.update(_judge(label, both, pair, runs, case, yardsticks | extra))
             return all(verdict.passed for verdict in judged.values())
-        rounding.remeasure(runs.manifest, _requests([split_stage(label)[0]], "float32")[0],
+        rounding.remeasure(runs.manifest, requests([split_stage(label)[0]], "float32")[0],
                            Relabelled(runs.twin["float64"].arrays), _scales(yardsticks, twin), yardsticks, enough)
     extra = [key for key in _keys(ours, label) if key not in twin.arrays and not _declared(key, case)]
     found = [judged.get(key) or compare.missing(key, "on the Paddle side" + worker.because(ours, key)) for key in keys]
@@ -217,7 +223,7 @@ def _with_first_step(verdict: Verdict, got: np.ndarray, want: np.ndarray) -> Ver
     """For a failed series (losses, rates): the step at which it first left what is allowed."""
     if verdict.finding != "values" or want.ndim != 1 or want.dtype.kind != "f":
         return verdict
-    if not re.search(r"/(losses|rates|grad_norms)$", verdict.key):
+    if not re.search(r"^schedule/|/(losses|rates|grad_norms)$", verdict.key):
         return verdict
     scale = max(float(np.abs(want).max()), compare.TINY)
     off = np.flatnonzero(np.abs(got.astype(np.float64) - want.astype(np.float64)) / scale > verdict.allowed)

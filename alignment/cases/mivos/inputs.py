@@ -9,6 +9,11 @@ import numpy as np
 Arrays = dict[str, np.ndarray]
 
 
+def layers(run) -> set[str]:
+    """Upstream's names of the layers with weights, whose outputs are compared where a whole run asks for them."""
+    return {name.rpartition(".")[0] for name in run.state} if run.wanted is None else set()
+
+
 def enlarge(array: np.ndarray, times: int = 4) -> np.ndarray:
     """Repeat every pixel of the last two axes ``times`` x ``times``."""
     return array.repeat(times, -2).repeat(times, -1)

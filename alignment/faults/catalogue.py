@@ -1,0 +1,53 @@
+"""All faults, and where each is planted."""
+from __future__ import annotations
+
+from alignment.faults import data, layers, training
+from alignment.faults.fault import Fault, Place
+
+FAULTS: tuple[Fault, ...] = (*layers.FAULTS, *training.FAULTS, *data.FAULTS)
+Planted = dict[tuple[str, str], list[tuple[Fault, Place]]]  # by (system, case)
+
+# What the reduced form runs: few processes, and yet every system and every step.
+REDUCED = (("mvf", "faults_small"), ("actionclip", "faults_small"), ("xclip", "data"), ("avs", "losses_small"),
+           ("mivos", "faults_data"), ("dff", "full_zeros_scale"))
+
+
+def place(fault: str, system: str) -> Place:
+    """The place of a fault in a system.
+
+    Raises:
+        KeyError: if there is none.
+    """
+    for entry in FAULTS:
+        for found in entry.places:
+            if (entry.name, found.system) == (fault, system):
+                return found
+    raise KeyError(f"no fault {fault!r} in {system}")
+
+
+def planted(systems: list[str], only: str | None = None) -> Planted:
+    """Faults by (system, case): what one session plants; ``only`` names a single fault.
+
+    Raises:
+        ValueError: if that fault does not exist or occurs in none of the systems.
+    """
+    found: Planted = {}
+    for fault in FAULTS:
+        for where in fault.places:
+            if where.system in systems and only in (None, fault.name):
+                found.setdefault((where.system, where.case), []).append((fault, where))
+    if not found:
+        raise ValueError(f"no fault {only!r} in {', '.join(systems)}; there are "
+                         f"{', '.join(fault.name for fault in FAULTS)}")
+    return dict(sorted(found.items(), key=lambda item: (systems.index(item[0][0]), item[0][1])))
+
+
+def reduced(systems: list[str]) -> Planted:
+    """The reduced form: each fault in one system, in the sessions of ``REDUCED``; some occur in none of them."""
+    found: Planted = {}
+    for fault in FAULTS:
+        choices = [where for where in fault.places if (where.system, where.case) in REDUCED and where.system in systems]
+        if choices:  # the session that has least to do so far
+            where = min(choices, key=lambda one: len(found.get((one.system, one.case), [])))
+            found.setdefault((where.system, where.case), []).append((fault, where))
+    return found

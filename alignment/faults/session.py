@@ -1,0 +1,99 @@
+"""One Paddle process that plants fault after fault in one case: ``python -m alignment.faults.session REQUEST.json``.
+
+The twin's arrays lie on disk, computed once by the torch process. Every fault builds its own networks from the recipe;
+clean runs before the first and after the last fault show that nothing of a fault stays behind. A line of JSON is printed
+for each run as it ends, so that a broken session keeps what it has.
+"""
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from alignment import twins, worker
+from alignment.faults import catalogue
+from alignment.faults.fault import NotPlanted, Place
+from alignment.results import Outcome, step_of
+
+CLEAN = "clean"
+
+
+def run(request: dict[str, Any], write) -> None:
+    """Plant and judge what a request asks for; ``write`` gets a dict for each run."""
+    manifest, reference = request["manifest"], worker.read(Path(request["reference"]))
+    session = Session(manifest, reference, request["dtype"])
+    for name in request["runs"]:
+        if name == CLEAN:
+            write({"fault": CLEAN, **session.judge(contextlib.nullcontext(), request["clean_stages"])})
+            continue
+        place = catalogue.place(name, manifest["system"])
+        write({"fault": name, **session.judge_place(place, request["first_only"])})
+    reference.arrays.close()
+
+
+class Session:
+    """A case whose reference is known; its networks are built anew for every run."""
+
+    def __init__(self, manifest: dict[str, Any], reference: worker.Answer, dtype: str):
+        self.manifest, self.reference, self.dtype = manifest, reference, dtype
+        self.case = importlib.import_module(f"alignment.cases.{manifest['system']}")
+        self.store: dict[str, Any] = {}
+
+    def judge_place(self, place: Place, first_only: bool) -> dict[str, Any]:
+        stages = place.stages[:1] if first_only else place.stages
+        return self.judge(place.plant, stages)
+
+    def judge(self, plant, stages) -> dict[str, Any]:
+        """Run stages with a fault planted (a context manager, or a function that gives one) and judge them."""
+        started, found, error = time.perf_counter(), {}, ""
+        for stage in stages:  # planted anew for each: every stage must run through it
+            try:
+                with plant() if callable(plant) else plant:
+                    answer = self._compute(stage)
+            except NotPlanted as reason:
+                error = f"{stage}: {reason}"
+                break
+            found[stage] = summary(self._outcome(stage, answer))
+        return {"stages": found, "error": error, "seconds": round(time.perf_counter() - started, 2)}
+
+    def _compute(self, stage: str) -> worker.Answer:
+        request = {"side": "paddle", "manifest": self.manifest, "fill_state": False, "variant": {},
+                   "stages": twins.requests([stage], self.dtype)}
+        return worker.compute(request, self.store)
+
+    def _outcome(self, stage: str, answer: worker.Answer) -> Outcome:
+        runs = twins.Runs(self.manifest, [stage], {self.dtype: self.reference}, {self.dtype: answer})
+        return twins.judge_runs(runs, {stage: step_of(stage, getattr(self.case, "STEPS", {}))}, self.case)
+
+
+def summary(outcome: Outcome) -> dict[str, Any]:
+    """What the matrix needs of one stage: where it diverged first, and what the customary rule would have seen."""
+    firsts = outcome.first_divergences()
+    errors = {where: text.strip().splitlines()[-1] for where, text in outcome.errors.items()}
+    return {
+        "step": outcome.lines[0].step, "count": len(outcome.lines), "bad": len(outcome.failures),
+        "passed": outcome.passed, "errors": errors,
+        "first": firsts[0].name if firsts else "", "detail": firsts[0].verdict.detail if firsts else "",
+        "finding": firsts[0].verdict.finding if firsts else "",
+        "relative": _finite(firsts[0].verdict.relative) if firsts else None,
+        "means": {line.name: _finite(line.verdict.mean_absolute) for line in outcome.lines},
+        "incomparable": [line.name for line in outcome.failures if line.verdict.finding in ("shape", "missing")],
+    }
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _say(made: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(made) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    run(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")), _say)
