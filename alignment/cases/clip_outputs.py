@@ -10,8 +10,8 @@ import re
 import numpy as np
 
 # Every block, and the layers in it that both sides call as layers.
-RECORDED = re.compile(r"(?:^|\.)(resblocks\.\d+|decoder\.\d+|ln_pre|ln_final|ln_1|ln_2|message_fc|message_ln|message_attn|attn|"
-                      r"c_fc|c_proj|lstm_visual\.0)(#\d+)?$")
+RECORDED = re.compile(r"(?:^|\.)(resblocks\.\d+|decoder\.\d+|ln_pre|ln_final|ln_1|ln_2|message_fc|message_ln|"
+                      r"message_attn|attn|c_fc|c_proj|lstm_visual\.0)(#\d+)?$")
 _OF_TOWER = re.compile(r"(.*resblocks)\.(\d+)(?:\.|$)")
 _ALL_TOKENS = re.compile(r"ln_1$")  # computed for every token in a last block too
 

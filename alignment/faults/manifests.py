@@ -43,7 +43,8 @@ def _mvf() -> list[dict[str, Any]]:
     backbone = {"type": "ResNet", "depth": 18, "num_stages": 2, "out_indices": [1], "norm_eval": False}
     head = {"dropout_ratio": 0, "in_channels": 128, "num_classes": 128}
     module = {"type": "MVF", "n_segment": 3, "alpha": 0.125, "mode": "THW", "mvf_freq": [0, 1, 0, 0]}
-    inputs = {"imgs": {"shape": [2, 3, 3, 25, 33], "range": [-2, 2]}, "labels": {"values": [[5], [77]], "dtype": "int64"}}
+    inputs = {"imgs": {"shape": [2, 3, 3, 25, 33], "range": [-2, 2]},
+              "labels": {"values": [[5], [77]], "dtype": "int64"}}
     config = {"backbone": backbone, "cls_head": head, "module_cfg": module}
     small = _variant("mvf", "r18_thw", "faults_small", config=config, inputs=inputs)
     small["stages"]["train"]["optimizer"]["max_norm"] = 0.5  # so that clipping is at work
@@ -51,7 +52,8 @@ def _mvf() -> list[dict[str, Any]]:
     average = {**config, "backbone": {**backbone, "depth": 50, "avg_down": True, "avd": True},
                "cls_head": {**head, "dropout_ratio": 0.5, "in_channels": 512}}
     frozen = {**config, "backbone": {**backbone, "frozen_stages": 1}}
-    return [small, _variant("mvf", "r18_thw", "faults_pooling", config=average, inputs=inputs, stages=("forward", "loss")),
+    return [small,
+            _variant("mvf", "r18_thw", "faults_pooling", config=average, inputs=inputs, stages=("forward", "loss")),
             _variant("mvf", "r18_thw", "faults_frozen", config=frozen, inputs=inputs, stages=("train",))]
 
 

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from alignment import twins, worker
+from alignment import worker
 from alignment.faults import catalogue, page
 from alignment.faults.manifests import SYSTEMS, manifest
 from alignment.faults.matrix import Alarm, Finding, Matrix, alarms, finding
-from alignment.faults.session import CLEAN
+from alignment.faults.session import CLEAN, requests
 from engine.files import atomic_write
 
 
@@ -151,8 +151,7 @@ def _session(system: str, case: str, places, first_only: bool, progress: Progres
 def _runs(described: dict[str, Any], stages: list[str], names: list[str], first_only: bool,
           folder: Path) -> Iterator[dict[str, Any]]:
     """The twin once, then a session that plants fault after fault; each run as it ends."""
-    dtype = "float32" if described.get("state") == [] else "float64"
-    answer = worker.ask("torch", described, twins.requests(stages, dtype), fill_state="state" not in described,
+    answer = worker.ask("torch", described, requests(described, stages), fill_state="state" not in described,
                         folder=folder / "reference")
     if answer.errors:
         raise RuntimeError("the twin stopped:\n" + "\n".join(answer.errors.values()))
@@ -160,7 +159,7 @@ def _runs(described: dict[str, Any], stages: list[str], names: list[str], first_
     answer.arrays.close()
     request = folder / "request.json"
     request.write_text(json.dumps({"manifest": {**described, "state": state}, "reference": str(folder / "reference"),
-                                   "dtype": dtype, "runs": names, "first_only": first_only, "clean_stages": stages}))
+                                   "runs": names, "first_only": first_only, "clean_stages": stages}))
     yield from _lines([sys.executable, "-m", "alignment.faults.session", str(request)])
 
 

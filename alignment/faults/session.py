@@ -1,8 +1,8 @@
 """One Paddle process that plants fault after fault in one case: ``python -m alignment.faults.session REQUEST.json``.
 
 The twin's arrays lie on disk, computed once by the torch process. Every fault builds its own networks from the recipe;
-clean runs before the first and after the last fault show that nothing of a fault stays behind. A line of JSON is printed
-for each run as it ends, so that a broken session keeps what it has.
+clean runs before the first and after the last fault show that nothing of a fault stays behind. A line of JSON is
+printed for each run as it ends, so that a broken session keeps what it has.
 """
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ CLEAN = "clean"
 def run(request: dict[str, Any], write) -> None:
     """Plant and judge what a request asks for; ``write`` gets a dict for each run."""
     manifest, reference = request["manifest"], worker.read(Path(request["reference"]))
-    session = Session(manifest, reference, request["dtype"])
+    session = Session(manifest, reference)
     for name in request["runs"]:
         if name == CLEAN:
             write({"fault": CLEAN, **session.judge(contextlib.nullcontext(), request["clean_stages"])})
@@ -39,8 +40,8 @@ def run(request: dict[str, Any], write) -> None:
 class Session:
     """A case whose reference is known; its networks are built anew for every run."""
 
-    def __init__(self, manifest: dict[str, Any], reference: worker.Answer, dtype: str):
-        self.manifest, self.reference, self.dtype = manifest, reference, dtype
+    def __init__(self, manifest: dict[str, Any], reference: worker.Answer):
+        self.manifest, self.reference = manifest, reference
         self.case = importlib.import_module(f"alignment.cases.{manifest['system']}")
         self.store: dict[str, Any] = {}
 
@@ -63,12 +64,25 @@ class Session:
 
     def _compute(self, stage: str) -> worker.Answer:
         request = {"side": "paddle", "manifest": self.manifest, "fill_state": False, "variant": {},
-                   "stages": twins.requests([stage], self.dtype)}
+                   "stages": requests(self.manifest, [stage])}
         return worker.compute(request, self.store)
 
     def _outcome(self, stage: str, answer: worker.Answer) -> Outcome:
-        runs = twins.Runs(self.manifest, [stage], {self.dtype: self.reference}, {self.dtype: answer})
-        return twins.judge_runs(runs, {stage: step_of(stage, getattr(self.case, "STEPS", {}))}, self.case)
+        (request,) = requests(self.manifest, [stage])
+        runs = twins.Runs(self.manifest, [stage], {request["dtype"]: self.reference}, {request["dtype"]: answer})
+        return twins.judge_runs(runs, {stage: step(self.manifest, stage)}, self.case)
+
+
+def step(manifest: dict[str, Any], stage: str) -> str:
+    """The step of the guide that a stage of a case belongs to."""
+    case = importlib.import_module(f"alignment.cases.{manifest['system']}")
+    return step_of(stage, getattr(case, "STEPS", {}))
+
+
+def requests(manifest: dict[str, Any], stages: Iterable[str]) -> list[dict[str, Any]]:
+    """Each stage once: in float64, or as it is where it has but one precision."""
+    return [request for stage in stages
+            for request in twins.requests([stage], twins.precisions(manifest, step(manifest, stage))[-1])]
 
 
 def summary(outcome: Outcome) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def vectors_rest(own: float, parameter) -> float:
 
 
 def vectors_decay(strength: float):
-    return lambda own, parameter: own or strength
+    return lambda own, parameter: own if parameter.ndim > 1 else strength
 
 
 def clear_to_zero(original, self) -> None:
@@ -150,9 +150,9 @@ FAULTS = (
     Fault("decay_list", "norms and biases decay though the recipe excludes them, or do not though it includes them", (
         Place("mvf", "faults_small", ("train",), decay("_sgd", vectors_rest), r"first:backbone\.bn1\.weight"),
         Place("actionclip", "faults_small", ("train",), decay("_adam", vectors_rest),
-              r"first:(visual\.class_embedding|.*(bias|ln_\w+\.weight))"),
+              r"first:(logit_scale|visual\.class_embedding|.*(bias|ln_\w+\.weight))"),
         Place("xclip", "faults_small", ("train",), decay("_adam", vectors_decay(0.001)),
-              r"first:(.*bias|.*ln_\w+\.weight|.*alpha|.*norm\w*\.weight|visual\.class_embedding)"),
+              r"first:(logit_scale|.*bias|.*ln_\w+\.weight|.*alpha|.*norm\w*\.weight|visual\.class_embedding)"),
         Place("dff", "flow_slim", ("train",), decay("_adam", vectors_decay(4e-4)), r"first:(exp_avg:)?.*\.bias"))),
     Fault("decay_coupled", "decay added to the gradient for decay of the weights, or the reverse", (
         Place("actionclip", "faults_small", ("train",), rule(kind="adam"), r"first:.*", beside=EVERY),

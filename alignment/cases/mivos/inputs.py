@@ -40,9 +40,10 @@ def propagation_steps(run) -> Arrays:
 
 def propagation_train(run) -> Arrays:
     """A batch of three frames: rgb [B, 3, 3, H, W]; gt, sec_gt [B, 3, 1, H, W]; cls_gt [B, 3, H, W]; selector."""
-    label, selector = labels(run.inputs["owner"]), run.inputs["selector"]
-    label = np.where((label == 2) & (selector[:, 1] < 0.5)[:, None, None, None], 0, label)
+    label, selector = labels(run.inputs["owner"]), run.inputs.get("selector")  # single objects need none
     single = bool(run.config.get("single_object", False))
+    if selector is not None:
+        label = np.where((label == 2) & (selector[:, 1] < 0.5)[:, None, None, None], 0, label)
     if single:
         label = np.minimum(label, 1)
     batch = {"rgb": run.inputs["rgb"], "gt": (label == 1)[:, :, None].astype(run.dtype), "cls_gt": label}
