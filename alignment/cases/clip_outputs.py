@@ -31,7 +31,9 @@ def twins(arrays: dict[str, np.ndarray], end: np.ndarray, whole: tuple[str, ...]
     """
     arrays = {re.sub(r"attn\.0(?=#|$)", "attn", name): array for name, array in arrays.items()}
     names = [name for name in arrays if RECORDED.search(name)]
-    last = {match[1]: int(match[2]) for match in map(_OF_TOWER.search, names) if match}
+    last: dict[str, int] = {}
+    for match in filter(None, map(_OF_TOWER.search, names)):
+        last[match[1]] = max(int(match[2]), last.get(match[1], 0))
     made = {}
     for name in names:
         match = _OF_TOWER.search(name)

@@ -182,7 +182,7 @@ FAULTS = (
         Place("avs", "faults_small", BOTH, values("output_conv.2", np.zeros_like, "bias"), r"output_conv\.2"),
         Place("mivos", "faults_single", BOTH, values("decoder.up_16_8.skip_conv1", np.zeros_like, "bias"),
               r"decoder\.up_16_8\.skip_conv1"),
-        Place("dff", "full_zeros_scale", ("forward", "loss", "evaluate"), values("net_task", np.zeros_like, "bias"),
+        Place("dff", "full_zeros_scale", ("forward", "evaluate", "loss"), values("net_task", np.zeros_like, "bias"),
               r"net_task"))),
     Fault("weight_off_by_1e-3", "one number of one weight is larger by 1e-3", (
         Place("mvf", "faults_small", BOTH, values("backbone.layer1.1.conv2", bumped), r"backbone\.layer1\.1\.conv2"),
@@ -229,7 +229,7 @@ FAULTS = (
         Place("avs", "faults_resnet", ("forward",), attributes("resnet.maxpool", padding=0, ceil_mode=True),
               r"resnet\.layer1\.0\.conv1", beside=FUNCTION),
         Place("mivos", "faults_single", ("forward",), attributes("rgb_encoder.maxpool", padding=0, ceil_mode=True),
-              r"rgb_encoder\.res2\.0\.conv1", beside=FUNCTION),
+              r"rgb_encoder\.res2\.0\.(conv1|downsample\.0)", beside=FUNCTION),
         Place("dff", "pspnet_v1c", BOTH, attributes("backbone.maxpool", padding=0, ceil_mode=True),
               r"backbone\.layer1\.0\.conv1", beside="the pooling holds no weights: the layer behind it is the first "
                                                     "thing compared"))),
@@ -292,8 +292,7 @@ FAULTS = (
               r"grad:visual\..*"),
         Place("avs", "faults_small", ("backward", "train"), calls("path2", cut_off),
               r"grad:path3\..*"),
-        Place("mivos", "faults_single", ("backward",), calls("decoder.up_8_4.out_conv", cut_off),
-              r"grad:decoder\.up_8_4\.skip_conv2\..*"),
+        Place("mivos", "faults_fusion", ("backward", "train"), calls("conv3", cut_off), r"grad:conv2\.2\.bias"),
         Place("dff", "full_zeros_scale", ("backward", "train"), function(
             models.dff, "warp", lambda original, x, flow, *rest: original(x, flow.detach(), *rest)),
               r"grad:flownet\..*"))),

@@ -89,7 +89,7 @@ def _mivos() -> list[dict[str, Any]]:
     inputs = {"rgb": {"shape": [1, 3, 3, 32, 48], "range": [-1, 1]}, "owner": {"shape": [1, 3, 8, 12], "range": [0, 2]}}
     single = _variant("mivos", "single_object", "faults_single", inputs=inputs,
                       stages=("forward", "loss", "backward"))
-    fusion = _variant("mivos", "fusion_small", "faults_fusion", stages=("forward", "loss", "train"))
+    fusion = _variant("mivos", "fusion_small", "faults_fusion", stages=("backward", "train"))
     fusion["stages"]["train"] |= {"weight_decay": 0.01, "lr": 1e-3}
     return [single, fusion, _mivos_data()]
 

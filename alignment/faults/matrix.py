@@ -80,6 +80,8 @@ class Matrix:
     alarms: tuple[Alarm, ...]
     clean_stages: int
     broken: tuple[str, ...] = ()  # sessions that stopped
+    float32_stages: int = 0  # of clean runs
+    float32_rejected: int = 0  # of these, by the customary rule in the guide's tensors
 
     def share(self, what: str) -> float:
         """Share of the findings that are ``caught``, ``located``, seen by ``guide`` or ``everywhere``."""

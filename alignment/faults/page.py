@@ -35,7 +35,8 @@ def totals(matrix: Matrix) -> list[str]:
             f"(target all), {matrix.count('located')} located (target {TARGET_LOCATED:.0%}), "
             f"{len(matrix.alarms)} false alarms in {matrix.clean_stages} clean stages (target 0)",
             f"the customary rule sees {matrix.count('guide')} of {count} in the guide's tensors, "
-            f"{matrix.count('everywhere')} in all of ours",
+            f"{matrix.count('everywhere')} in all of ours; it rejects {matrix.float32_rejected} of "
+            f"{matrix.float32_stages} stages of clean float32 runs",
             "passed" if matrix.passed else "FAILED"]
 
 
@@ -58,7 +59,8 @@ def html(matrix: Matrix, command: str) -> str:
     return engine.get_template("faults.html.j2").render(
         passed=matrix.passed, faults=len(found), places=len(matrix.findings), systems=_systems(matrix), rows=rows,
         caught=matrix.count("caught"), located=matrix.count("located"), guide=matrix.count("guide"),
-        everywhere=matrix.count("everywhere"), clean=matrix.clean_stages, alarms=matrix.alarms, broken=matrix.broken,
+        everywhere=matrix.count("everywhere"), clean=matrix.clean_stages, rounded=matrix.float32_stages,
+        rejected=matrix.float32_rejected, alarms=matrix.alarms, broken=matrix.broken,
         beside=sum(bool(one.place.beside) for one in matrix.findings), findings=matrix.findings, command=command)
 
 
@@ -92,6 +94,7 @@ def to_json(matrix: Matrix, seconds: float, command: str) -> dict[str, Any]:
         "faults": len(by_fault(matrix.findings)), "places": len(matrix.findings), "caught": matrix.count("caught"),
         "located": matrix.count("located"), "customary_guide": matrix.count("guide"),
         "customary_everywhere": matrix.count("everywhere"), "clean_stages": matrix.clean_stages,
+        "customary_clean_float32": {"stages": matrix.float32_stages, "rejected": matrix.float32_rejected},
         "false_alarms": [vars(alarm) for alarm in matrix.alarms], "broken": list(matrix.broken),
         "findings": [{"fault": one.fault.name, "about": one.fault.about, "system": one.place.system,
                       "case": one.place.case, "caught": one.caught, "located": one.located, "error": one.error,

@@ -19,7 +19,7 @@ from typing import Any
 from alignment import worker
 from alignment.faults import catalogue, page
 from alignment.faults.manifests import SYSTEMS, manifest
-from alignment.faults.matrix import Alarm, Finding, Matrix, alarms, finding
+from alignment.faults.matrix import GUIDE, Alarm, Finding, Matrix, alarms, customary, finding
 from alignment.faults.session import CLEAN, requests
 from engine.files import atomic_write
 
@@ -106,6 +106,7 @@ def run_all(planted: catalogue.Planted, *, first_only: bool, jobs: int, kept: Pa
             raise
     findings: list[Finding] = []
     red: list[Alarm] = []
+    rounded: list[dict[str, Any]] = []
     clean, broken = 0, []
     for key, places in planted.items():
         runs, error = made[key]
@@ -113,12 +114,14 @@ def run_all(planted: catalogue.Planted, *, first_only: bool, jobs: int, kept: Pa
         for run in (one for one in runs if one["fault"] == CLEAN):
             red += alarms(*key, run)
             clean += len(run["stages"])
+            rounded += run.get("float32", {}).values()
         by_name = {run["fault"]: run for run in runs}
         absent = {"stages": {}, "error": "the session ended before it"}
         findings += [finding(fault, place, by_name.get(fault.name, absent)) for fault, place in places]
     order = {fault.name: index for index, fault in enumerate(catalogue.FAULTS)}
     findings.sort(key=lambda one: (order[one.fault.name], SYSTEMS.index(one.place.system)))
-    return Matrix(tuple(findings), tuple(red), clean, tuple(broken))
+    rejected = sum(customary(one, GUIDE[one["step"]]) for one in rounded)
+    return Matrix(tuple(findings), tuple(red), clean, tuple(broken), len(rounded), rejected)
 
 
 def _session(system: str, case: str, places, first_only: bool, progress: Progress, kept: Path | None,
