@@ -26,20 +26,20 @@ def place(fault: str, system: str) -> Place:
     raise KeyError(f"no fault {fault!r} in {system}")
 
 
-def planted(systems: list[str], only: str | None = None) -> Planted:
-    """Faults by (system, case): what one session plants; ``only`` names a single fault.
+def planted(systems: list[str], only: str | None = None, case: str | None = None) -> Planted:
+    """Faults by (system, case): what one session plants; ``only`` names a single fault, ``case`` a single case.
 
     Raises:
-        ValueError: if that fault does not exist or occurs in none of the systems.
+        ValueError: if that fault does not exist or occurs in none of the systems, or in no such case.
     """
     found: Planted = {}
     for fault in FAULTS:
         for where in fault.places:
-            if where.system in systems and only in (None, fault.name):
+            if where.system in systems and only in (None, fault.name) and case in (None, where.case):
                 found.setdefault((where.system, where.case), []).append((fault, where))
     if not found:
-        raise ValueError(f"no fault {only!r} in {', '.join(systems)}; there are "
-                         f"{', '.join(fault.name for fault in FAULTS)}")
+        place = f"case {case!r} of {', '.join(systems)}" if case else ", ".join(systems)
+        raise ValueError(f"no fault {only or ''!r} in {place}; there are {', '.join(fault.name for fault in FAULTS)}")
     return dict(sorted(found.items(), key=lambda item: (systems.index(item[0][0]), item[0][1])))
 
 

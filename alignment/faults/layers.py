@@ -131,7 +131,7 @@ FAULTS = (
               r"backbone\.layer2\.1\.bn2"),
         Place("avs", "faults_resnet", ("forward",), attributes("resnet.layer3.1.bn1", _epsilon=1e-4),
               r"resnet\.layer3_1\.1\.bn1"),
-        Place("mivos", "s2m_stride_8", ("forward",), attributes("backbone.layer4.0.bn3", _epsilon=1e-4),
+        Place("mivos", "faults_s2m", ("forward",), attributes("backbone.layer4.0.bn3", _epsilon=1e-4),
               r"backbone\.layer4\.0\.bn3"),
         Place("dff", "pspnet_v1c", BOTH, attributes("backbone.layer3.0.bn2", _epsilon=1e-4),
               r"backbone\.layer3\.0\.bn2"))),
@@ -147,6 +147,8 @@ FAULTS = (
               r"backbone\.layer2\.0\.bn1\.running_mean"),
         Place("avs", "tpavi_small", ("forward",), attributes("W_z.1", _momentum=0.1),
               r"gaussian\.va\.train\.running_mean"),
+        Place("mivos", "faults_s2m", ("forward_train",), attributes("backbone.bn1", _momentum=0.1),
+              r"backbone\.bn1\.running_mean"),
         Place("dff", "pspnet_v1c", ("bn_train",), attributes("backbone.layer2.1.bn3", _momentum=0.1),
               r"bn:backbone\.layer2\.1\.bn3\.running_mean"))),
     Fault("bn_biased_variance", "running variances follow the biased batch variance, as Paddle's own layer", (
@@ -154,12 +156,14 @@ FAULTS = (
               r"backbone\.layer1\.0\.bn1\.running_var"),
         Place("avs", "tpavi_small", ("forward",), attributes("W_z.1", unbiased=False),
               r"gaussian\.va\.train\.running_var"),
+        Place("mivos", "faults_s2m", ("forward_train",), attributes("classifier.classifier.1", unbiased=False),
+              r"classifier\.classifier\.1\.running_var"),
         Place("dff", "flow_full_bn", ("train",), attributes("conv3_1.1", unbiased=False),
               r"first:conv3_1\.1\.running_var"))),
     Fault("bn_batch_statistics", "one batch norm stays in training mode when the network is evaluated", (
         Place("mvf", "faults_small", ("forward", "loss", "backward"), calls("backbone.layer1.1.bn1", in_batch_mode),
               r"backbone\.layer1\.1\.bn1"),
-        Place("mivos", "s2m_stride_8", ("forward",), calls("classifier.project.1", in_batch_mode),
+        Place("mivos", "faults_s2m", ("forward",), calls("classifier.project.1", in_batch_mode),
               r"classifier\.project\.1"),
         Place("dff", "flow_full_bn", ("forward",), calls("conv2.1", in_batch_mode), r"conv2\.1"))),
     Fault("square_transpose", "a square matrix of a linear layer is loaded without its transpose", (
@@ -236,7 +240,7 @@ FAULTS = (
     Fault("dilation", "one convolution has the dilation of its neighbours", (
         Place("avs", "faults_small", ("forward",), dilated("conv2.conv2d_list.0", 2), r"conv2",
               beside="the four dilated convolutions are summed as functions: their sum is the first thing compared"),
-        Place("mivos", "s2m_stride_8", ("forward",), dilated("backbone.layer4.0.conv2", 4),
+        Place("mivos", "faults_s2m", ("forward",), dilated("backbone.layer4.0.conv2", 4),
               r"backbone\.layer4\.0\.conv2"),
         Place("dff", "pspnet_v1c", BOTH, dilated("backbone.layer4.0.conv2", 4), r"backbone\.layer4\.0\.conv2"))),
     Fault("inverted_mask", "the mask of text attention in the other sense: Paddle keeps where PyTorch blocks", (
@@ -256,7 +260,11 @@ FAULTS = (
         Place("actionclip", "faults_small", BOTH, values(f"{TEXT}.1.attn", larger_queries, *IN_PROJECTION),
               r"transformer\.resblocks\.1\.attn"),
         Place("xclip", "faults_small", BOTH, values("mit.resblocks.0.attn", larger_queries, *IN_PROJECTION),
-              r"mit\.resblocks\.0\.attn"))),
+              r"mit\.resblocks\.0\.attn"),
+        Place("mivos", "faults_single", BOTH, function(
+            models.mivos.propagation, "read_dense",
+            lambda original, key, value, query: original(key, value, query * query.shape[1]**0.5)),
+              r"decoder\.compress\.(downsample|conv1)", beside=FUNCTION))),
     Fault("lstm_gates", "gates of an LSTM in the order input, cell, forget, output", (
         Place("actionclip", "faults_small", BOTH, values(
             "fusion.lstm_visual", swapped_gates, "weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"),
@@ -277,7 +285,7 @@ FAULTS = (
     Fault("dropout_in_evaluation", "dropout scales at evaluation for not having scaled in training", (
         Place("mvf", "faults_pooling", ("forward", "loss"),
               attributes("cls_head.dropout", mode="downscale_in_infer"), r"cls_head\.dropout"),
-        Place("mivos", "s2m_stride_8", ("forward",), attributes("classifier.aspp.project.3",
+        Place("mivos", "faults_s2m", ("forward",), attributes("classifier.aspp.project.3",
                                                                 mode="downscale_in_infer"),
               r"classifier\.classifier\.0", beside="dropout holds no weights: the layer behind it is the first thing "
                                                    "compared"),
@@ -290,6 +298,9 @@ FAULTS = (
               r"grad:backbone\.layer1\.1\.bn2\.bias"),
         Place("actionclip", "faults_small", ("backward", "train"), calls("fusion.lstm_visual", cut_off),
               r"grad:visual\..*"),
+        Place("xclip", "faults_small", ("backward", "train"), calls(
+            "prompts_generator", lambda forward, text, patches: forward(text, patches.detach())),
+              r"grad:prompts_visual_ln\.bias"),
         Place("avs", "faults_small", ("backward", "train"), calls("path2", cut_off),
               r"grad:path3\..*"),
         Place("mivos", "faults_fusion", ("backward", "train"), calls("conv3", cut_off), r"grad:conv2\.2\.bias"),

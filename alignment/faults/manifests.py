@@ -91,7 +91,11 @@ def _mivos() -> list[dict[str, Any]]:
                       stages=("forward", "loss", "backward"))
     fusion = _variant("mivos", "fusion_small", "faults_fusion", stages=("backward", "train"))
     fusion["stages"]["train"] |= {"weight_decay": 0.01, "lr": 1e-3}
-    return [single, fusion, _mivos_data()]
+    s2m = _variant("mivos", "s2m_stride_8", "faults_s2m", stages=("forward",), inputs={
+        "rgb": {"shape": [2, 3, 32, 48], "range": [-1, 1]}, "shift": {"shape": [2, 3, 1, 1], "range": [-1, 1]},
+        "rest": {"shape": [2, 4, 8, 12], "range": [0, 1], "threshold": 0.6}})
+    s2m["stages"]["forward_train"] = {"mode": "train", "about": "batch statistics, dropout off"}
+    return [single, fusion, s2m, _mivos_data()]
 
 
 def _mivos_data() -> dict[str, Any]:

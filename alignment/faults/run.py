@@ -48,8 +48,8 @@ def faults_command(arguments: list[str]) -> int:
     systems = list(SYSTEMS) if "all" in options.systems or not options.systems else list(
         dict.fromkeys(options.systems))
     try:
-        planted = (catalogue.reduced(systems) if options.reduced and not options.fault
-                   else catalogue.planted(systems, options.fault))
+        planted = (catalogue.reduced(systems) if options.reduced and not (options.fault or options.case)
+                   else catalogue.planted(systems, options.fault, options.case))
     except ValueError as error:
         parser.error(str(error))
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // options.jobs)))
@@ -83,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
                         help=f"{', '.join(SYSTEMS)} (default: all)")
     parser.add_argument("--reduced", action="store_true", help="each fault in one system and its first stage only")
     parser.add_argument("--fault", metavar="NAME", help="this fault only")
+    parser.add_argument("--case", metavar="NAME", help="the faults of this case only")
     parser.add_argument("--report", metavar="DIR", help="write faults.md, faults.html and faults.json")
     parser.add_argument("--resume", action="store_true", help="take cases that DIR has in full from an earlier run")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N",

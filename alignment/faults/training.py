@@ -153,6 +153,7 @@ FAULTS = (
               r"first:(logit_scale|visual\.class_embedding|.*(bias|ln_\w+\.weight))"),
         Place("xclip", "faults_small", ("train",), decay("_adam", vectors_decay(0.001)),
               r"first:(logit_scale|.*bias|.*ln_\w+\.weight|.*alpha|.*norm\w*\.weight|visual\.class_embedding)"),
+        Place("mivos", "faults_fusion", ("train",), decay("_adam", vectors_rest), r"first:(exp_avg:)?.*\.bias"),
         Place("dff", "flow_slim", ("train",), decay("_adam", vectors_decay(4e-4)), r"first:(exp_avg:)?.*\.bias"))),
     Fault("decay_coupled", "decay added to the gradient for decay of the weights, or the reverse", (
         Place("actionclip", "faults_small", ("train",), rule(kind="adam"), r"first:.*", beside=EVERY),

@@ -51,3 +51,5 @@ def test_the_reduced_form_has_every_fault_once_and_every_system():
 def test_an_unknown_fault_is_refused_with_those_there_are():
     with pytest.raises(ValueError, match=r"no fault 'rumour' in mvf; there are bn_epsilon"):
         catalogue.planted(["mvf"], "rumour")
+    with pytest.raises(ValueError, match=r"in case 'rumour' of mvf"):
+        catalogue.planted(["mvf"], case="rumour")

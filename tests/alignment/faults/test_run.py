@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from alignment.faults import catalogue, page, run
+from alignment.faults import catalogue, matrix, page, run
 from alignment.faults.manifests import SYSTEMS
 
 
@@ -28,6 +28,21 @@ def test_an_unknown_fault_ends_with_status_2(capsys):
     with pytest.raises(SystemExit) as stopped:
         run.faults_command(["mvf", "--fault", "rumour"])
     assert stopped.value.code == 2 and "there are bn_epsilon" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("passed", [True, False])
+def test_the_exit_status_tells_and_the_report_is_written(tmp_path, monkeypatch, capsys, passed):
+    fault, place = catalogue.planted(["mvf"], "measure")["mvf", "metrics"][0]
+    stage = {"step": "metric", "passed": not passed, "errors": {}, "first": "mean_class_accuracy", "detail": "",
+             "relative": 0.1, "means": {}, "incomparable": []}  # a red stage is what must be
+    made = matrix.Matrix((matrix.finding(fault, place, {"stages": {"metric": stage}, "error": ""}),), (), 1)
+    asked = []
+    monkeypatch.setattr(run, "run_all", lambda planted, **options: asked.append(planted) or made)
+    status = run.faults_command(["mvf", "--case", "metrics", "--report", str(tmp_path)])
+    assert status == (0 if passed else 1)
+    assert list(asked[0]) == [("mvf", "metrics")]
+    assert {path.name for path in tmp_path.iterdir()} == {"faults.md", "faults.html", "faults.json"}
+    assert ("passed" if passed else "FAILED") in capsys.readouterr().out
 
 
 def test_what_an_earlier_run_kept_is_not_run_again(tmp_path, monkeypatch):
