@@ -104,21 +104,25 @@ def in_network(path: str, change: Callable[[nn.Layer], object]) -> Iterator[None
     weights are loaded.
 
     Raises:
-        NotPlanted: if no network had such a layer.
+        NotPlanted: at the end, if no network had such a layer or ``change`` refused one. Not earlier: a stage that
+            stops is a red stage, and a fault that was not planted must not pass for one that was caught.
     """
-    original, changed = conversion.load, []
+    original, changed, refused = conversion.load, [], []
 
     def load(network: nn.Layer, *arguments):
         count = original(network, *arguments)
         layer = find(network, path)
         if layer is not None:
-            change(layer)
+            try:
+                change(layer)
+            except NotPlanted as reason:
+                refused.append(str(reason))
             changed.append(path)
         return count
     with replaced(conversion, load=load):
         yield
-    if not changed:
-        raise NotPlanted(f"no network has a layer {path!r}")
+    if refused or not changed:
+        raise NotPlanted("; ".join(refused) or f"no network has a layer {path!r}")
 
 
 def find(network: nn.Layer, path: str) -> Any:

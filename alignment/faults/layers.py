@@ -11,7 +11,7 @@ import models.backbones.clip
 import models.backbones.flownet_s
 import models.dff
 import models.mivos.propagation
-from alignment.faults.fault import Fault, Place, Plant, in_network, replaced, wrapped
+from alignment.faults.fault import Fault, NotPlanted, Place, Plant, in_network, replaced, wrapped
 from models.actionclip import TemporalShift
 from models.layers import resize
 
@@ -22,9 +22,8 @@ def attributes(path: str, **values: object) -> Plant:
     """The layer at ``path`` gets other settings; they must exist, and differ."""
     def change(layer) -> None:
         for name, value in values.items():
-            before = getattr(layer, name)
-            if before == value:
-                raise ValueError(f"{path}.{name} is {value!r} already: this is no fault")
+            if not hasattr(layer, name) or getattr(layer, name) == value:
+                raise NotPlanted(f"{path}.{name} is absent or {value!r} already: this is no fault")
             setattr(layer, name, value)
     return lambda: in_network(path, change)
 
@@ -35,7 +34,10 @@ def values(path: str, change: Callable[[np.ndarray], np.ndarray], *names: str) -
         for name in names or ("weight",):
             parameter = getattr(layer, name)
             array = parameter.numpy()
-            parameter.set_value(np.ascontiguousarray(change(array)).astype(array.dtype))
+            new = change(array).astype(array.dtype)
+            if (new == array).all():
+                raise NotPlanted(f"{path}.{name} has these values already: this is no fault")
+            parameter.set_value(np.ascontiguousarray(new))
     return lambda: in_network(path, apply)
 
 

@@ -110,7 +110,7 @@ def finding(fault: Fault, place: Place, run: dict[str, Any]) -> Finding:
 def _cell(fault: Fault, place: Place, stage: str, found: dict[str, Any], locates: bool) -> Cell:
     located = None
     if locates:
-        located = (not found["passed"] and re.fullmatch(place.found, found["first"]) is not None
+        located = (not found["passed"] and not found["errors"] and re.fullmatch(place.found, found["first"]) is not None
                    and re.search(place.detail, found["detail"]) is not None)
     return Cell(fault.name, place.system, place.case, stage, found["step"], not found["passed"], found["first"],
                 found["detail"], found["relative"], located, customary(found, GUIDE[found["step"]]),

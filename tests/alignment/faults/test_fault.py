@@ -3,11 +3,13 @@ from __future__ import annotations
 
 import types
 
+import numpy as np
 import paddle
 import pytest
 from paddle import nn
 
 from alignment import paddle_tools
+from alignment.faults import layers
 from alignment.faults.fault import NotPlanted, find, in_network, replaced, wrapped
 from models import conversion
 
@@ -63,6 +65,13 @@ def test_a_layer_is_changed_after_its_weights_are_loaded():
         assert build()[1][0].bias.numpy().tolist() == [1, 1, 1]
     assert conversion.load is load
     assert build()[1][0].bias.numpy().tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("plant", [layers.attributes("0", training=True), layers.attributes("0", rumour=1),
+                                   layers.values("0", np.zeros_like, "bias")])
+def test_a_change_that_changes_nothing_is_no_fault(plant):
+    with pytest.raises(NotPlanted, match="this is no fault"), plant():
+        build().eval()
 
 
 @pytest.mark.parametrize("path", ["1.1", "2", "0.rumour", "rumour.0"])

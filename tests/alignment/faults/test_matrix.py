@@ -41,6 +41,11 @@ def test_the_right_name_with_another_index_is_no_location():
     assert not judged(forward=stage(detail="leaves at step 3"), train=stage("train")).located
 
 
+def test_a_step_that_stopped_is_red_but_locates_nothing():
+    found = judged(forward=stage(errors={"paddle forward": "it stopped"}), train=stage("train"))
+    assert found.caught and not found.located
+
+
 @pytest.mark.parametrize("stages", [{"forward": stage(passed=True), "train": stage("train")},
                                     {"forward": stage(), "train": stage("train", passed=True)}])
 def test_one_green_step_is_a_miss(stages):
