@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import paddle
 import paddle.nn.functional as F
@@ -40,16 +39,14 @@ def rule(**changed: object) -> Plant:
 def adam(*, inside: bool = False, corrected: bool = True) -> Plant:
     """Adam and AdamW with epsilon inside the root, or without the correction of the first steps' bias."""
     def update(original, self, name, parameter, gradient, rate):
-        after = original(self, name, parameter, gradient, rate)  # keeps the moments
+        original(self, name, parameter, gradient, rate)  # keeps the moments
         beta1, beta2 = self.rule.betas
-        step = int(self._slots["step", name])
-        first = 1 - beta1**step if corrected else 1.0
-        second = 1 - beta2**step if corrected else 1.0
-        mean, square = self._slots["exp_avg", name] / first, self._slots["exp_avg_sq", name] / second
-        root = paddle.sqrt(square + self.rule.eps) if inside else paddle.sqrt(square) + self.rule.eps
-        right = self._slots["exp_avg", name] / (1 - beta1**step) / (
-            paddle.sqrt(self._slots["exp_avg_sq", name]) / math.sqrt(1 - beta2**step) + self.rule.eps)
-        return after + rate * right - rate * mean / root
+        mean, square, step = (self._slots[slot, name] for slot in ("exp_avg", "exp_avg_sq", "step"))
+        first, second = 1 - beta1 ** int(step), 1 - beta2 ** int(step)
+        right = mean / first / (paddle.sqrt(square / second) + self.rule.eps)
+        first, second = (first, second) if corrected else (1.0, 1.0)
+        root = paddle.sqrt(square / second + self.rule.eps) if inside else paddle.sqrt(square / second) + self.rule.eps
+        parameter.add_(rate * (right - mean / first / root))
     return function(Double, "_adam", update)
 
 
