@@ -43,7 +43,7 @@ class Finding:
     fault: Fault
     place: Place
     cells: tuple[Cell, ...]
-    error: str = ""  # the fault could not be planted
+    error: str = ""  # the fault could not be planted, or a stage stopped with an exception
 
     @property
     def caught(self) -> bool:

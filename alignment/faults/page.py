@@ -42,7 +42,7 @@ def totals(matrix: Matrix) -> list[str]:
 
 def _wrong(one: Finding) -> str:
     if one.error:
-        return f"not planted: {one.error}"
+        return one.error
     green = [cell.stage for cell in one.cells if not cell.caught]
     if green:
         return f"not caught in {', '.join(green)}"

@@ -186,7 +186,7 @@ def _lines(command: list[str]) -> Iterator[dict[str, Any]]:
 
 def _told(run: dict[str, Any]) -> str:
     if run["error"]:
-        return f"not planted: {run['error']}"
+        return run["error"]
     parts = [f"{stage} {'green' if found['passed'] else 'red at ' + found['first']}"
              for stage, found in run["stages"].items()]
     return "; ".join(parts)

@@ -64,6 +64,9 @@ class Session:
                 error = f"{stage}: {reason}"
                 break
             found[stage] = summary(self._outcome(stage, answer))
+            if found[stage]["errors"]:  # red, but not by the judge's eyes
+                error = f"{stage} stopped: {'; '.join(found[stage]['errors'].values())}"
+                break
         return {"stages": found, "error": error, "seconds": round(time.perf_counter() - started, 2)}
 
     def rounding(self, stages: Iterable[str]) -> dict[str, Any]:
