@@ -5,7 +5,7 @@ import importlib
 import re
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +19,7 @@ from alignment.compare import Verdict
 from alignment.results import TWIN, Line, Outcome, Unit, step_of
 from alignment.worker import Answer
 
+PRECISIONS = ("float32", "float64")
 KEPT_VALUES = 4096  # larger arrays do not go into the official artefacts and plots
 
 
@@ -27,7 +28,7 @@ def run_case(manifest: dict[str, Any], steps: list[str], dtypes: list[str]) -> O
 
     Args:
         manifest: in the form of a golden bundle's, without ``arrays``; without ``state`` if a network is to be
-            listed by the twin; with an empty ``state`` (data, metric) it runs once, without a float64 twin.
+            listed by the twin; with an empty ``state`` there is none (see :func:`precisions`).
         steps: which steps of the reproduction guide; stages of others are left out.
         dtypes: ``float32``, ``float64`` or both.
 
@@ -38,22 +39,27 @@ def run_case(manifest: dict[str, Any], steps: list[str], dtypes: list[str]) -> O
     case = importlib.import_module(f"alignment.cases.{manifest['system']}")
     own = getattr(case, "STEPS", {})
     stages = {name: step_of(name, own) for name in manifest["stages"] if step_of(name, own) in steps}
-    outcome = Outcome(Unit(manifest["system"], manifest["case"], TWIN))
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="alignment-") as folder:
         if "prepare" in manifest and stages:
             manifest = short_training.prepare(manifest, Path(folder) / "prepared")
-        runs = _compute(manifest, list(stages), dtypes, Path(folder))
-        for label, pair in runs.pairs():
-            step = stages[split_stage(label)[0]]
-            verdicts = _judge_stage(label, pair, runs, case)
-            outcome.lines += [Line(outcome.unit, label, step, verdict) for verdict in verdicts]
-            outcome.left_out += [key for key in _keys(pair[0], label) if _declared(key, case)]
-            _keep(outcome, label, pair, case)
-        outcome.errors = runs.errors()
-        outcome.facts = {"salt": str(manifest.get("salt", "a")), **runs.versions()}
+        runs = _compute(manifest, stages, dtypes, Path(folder))
+        outcome = judge_runs(runs, stages, case)
         runs.close()
     outcome.seconds = time.perf_counter() - started
+    return outcome
+
+
+def judge_runs(runs: Runs, steps: Mapping[str, str], case: ModuleType) -> Outcome:
+    """The verdicts on what both sides computed; ``steps`` says which step each stage of the runs belongs to."""
+    outcome = Outcome(Unit(runs.manifest["system"], runs.manifest["case"], TWIN), errors=runs.errors())
+    for label, pair in runs.pairs():
+        step = steps[split_stage(label)[0]]
+        verdicts = _judge_stage(label, pair, runs, case)
+        outcome.lines += [Line(outcome.unit, label, step, verdict) for verdict in verdicts]
+        outcome.left_out += [key for key in _keys(pair[0], label) if _declared(key, case)]
+        _keep(outcome, label, pair, case)
+    outcome.facts = {"salt": str(runs.manifest.get("salt", "a")), **runs.versions()}
     return outcome
 
 
@@ -65,11 +71,13 @@ class Runs:
     stages: list[str]
     twin: dict[str, Answer] = field(default_factory=dict)
     ours: dict[str, Answer] = field(default_factory=dict)
+    asked: dict[str, list[str]] = field(default_factory=dict)  # stages by precision, where not all
 
     def pairs(self) -> list[tuple[str, tuple[Answer, Answer]]]:
         """(label, (twin, ours)) in the order of stages, float32 before float64."""
         return [(_label(stage, dtype), (self.twin[dtype], answer))
-                for stage in self.stages for dtype, answer in self.ours.items()]
+                for stage in self.stages for dtype, answer in self.ours.items()
+                if stage in self.asked.get(dtype, self.stages)]
 
     def errors(self) -> dict[str, str]:
         return {f"{side} {stage}": error for side, answers in (("torch", self.twin), ("paddle", self.ours))
@@ -84,34 +92,46 @@ class Runs:
             answer.arrays.close()
 
 
-def _compute(manifest: dict[str, Any], stages: list[str], dtypes: list[str], folder: Path) -> Runs:
+def _compute(manifest: dict[str, Any], steps: Mapping[str, str], dtypes: list[str], folder: Path) -> Runs:
     """Every process of a case, one after the other: the twin in both precisions (a yardstick needs both), then ours."""
-    networkless = manifest.get("state") == []
     fill_state = "state" not in manifest
-    ours = ["float32"] if networkless else dtypes
-    twin = ["float64"] if dtypes == ["float64"] and not networkless else ["float32", "float64"]
-    if networkless:
-        twin = ["float32"]
-    runs = Runs(manifest, stages)
-    if not stages:
-        return runs
-    for dtype in twin:
-        runs.twin[dtype] = worker.ask("torch", runs.manifest, _requests(stages, dtype), fill_state=fill_state,
-                                      folder=folder / f"torch-{dtype}")
-        if fill_state:
-            runs.manifest = {**manifest, "state": runs.twin[dtype].state}
-            fill_state = False
-    for dtype in ours:
-        runs.ours[dtype] = worker.ask("paddle", runs.manifest, _requests(stages, dtype),
-                                      folder=folder / f"paddle-{dtype}")
+    ours = {stage: precisions(manifest, step, dtypes) for stage, step in steps.items()}
+    twin = {stage: PRECISIONS if "float32" in found and len(precisions(manifest, steps[stage])) > 1 else found
+            for stage, found in ours.items()}
+    runs = Runs(manifest, list(steps))
+    for dtype in PRECISIONS:
+        stages = [stage for stage, found in twin.items() if dtype in found]
+        if stages:
+            runs.twin[dtype] = worker.ask("torch", runs.manifest, requests(stages, dtype), fill_state=fill_state,
+                                          folder=folder / f"torch-{dtype}")
+            if fill_state:
+                runs.manifest, fill_state = {**manifest, "state": runs.twin[dtype].state}, False
+    for dtype in PRECISIONS:
+        stages = [stage for stage, found in ours.items() if dtype in found]
+        if stages:
+            runs.asked[dtype] = stages
+            runs.ours[dtype] = worker.ask("paddle", runs.manifest, requests(stages, dtype),
+                                          folder=folder / f"paddle-{dtype}")
     return runs
+
+
+def precisions(manifest: dict[str, Any], step: str, wanted: Sequence[str] = PRECISIONS) -> list[str]:
+    """In which of the wanted precisions a stage runs.
+
+    Readers, transforms, schedules and measures have one of their own; losses and operations have none, even where a
+    case (with an empty ``state``) has no network.
+    """
+    if manifest.get("state") != [] or step in ("forward", "loss", "backward"):
+        return list(wanted)
+    return ["float32"]
 
 
 def _label(stage: str, dtype: str) -> str:
     return stage if dtype == "float32" else f"{stage}64"
 
 
-def _requests(stages: list[str], dtype: str) -> list[dict[str, Any]]:
+def requests(stages: list[str], dtype: str) -> list[dict[str, Any]]:
+    """What :func:`alignment.worker.ask` takes for these stages, whole arrays of everything."""
     return [{"label": _label(stage, dtype), "name": stage, "dtype": dtype, "wanted": None, "limits": None}
             for stage in stages]
 
@@ -126,7 +146,7 @@ def _judge_stage(label: str, pair: tuple[Answer, Answer], runs: Runs, case: Modu
         def enough(extra: dict[str, float]) -> bool:
             judged.update(_judge(label, both, pair, runs, case, yardsticks | extra))
             return all(verdict.passed for verdict in judged.values())
-        rounding.remeasure(runs.manifest, _requests([split_stage(label)[0]], "float32")[0],
+        rounding.remeasure(runs.manifest, requests([split_stage(label)[0]], "float32")[0],
                            Relabelled(runs.twin["float64"].arrays), _scales(yardsticks, twin), yardsticks, enough)
     extra = [key for key in _keys(ours, label) if key not in twin.arrays and not _declared(key, case)]
     found = [judged.get(key) or compare.missing(key, "on the Paddle side" + worker.because(ours, key)) for key in keys]
@@ -219,7 +239,7 @@ def _with_first_step(verdict: Verdict, got: np.ndarray, want: np.ndarray) -> Ver
     """For a failed series (losses, rates): the step at which it first left what is allowed."""
     if verdict.finding != "values" or want.ndim != 1 or want.dtype.kind != "f":
         return verdict
-    if not re.search(r"/(losses|rates|grad_norms)$", verdict.key):
+    if not re.search(r"^schedule/|/(losses|rates|grad_norms)$", verdict.key):
         return verdict
     scale = max(float(np.abs(want).max()), compare.TINY)
     off = np.flatnonzero(np.abs(got.astype(np.float64) - want.astype(np.float64)) / scale > verdict.allowed)

@@ -5,6 +5,7 @@ is a JSON file; the answer is an ``.npz`` of arrays and a JSON of shapes, summar
 """
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -14,7 +15,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 class Answer:
     """What a side computed: arrays by ``stage/name`` in the order they were made, and facts of the whole arrays."""
 
-    arrays: Mapping[str, np.ndarray]
+    arrays: Mapping[str, np.ndarray]  # in memory, or StoredArrays
     shapes: dict[str, list[int]]
     summaries: dict[str, list[float]]
     finite: dict[str, bool]
@@ -101,9 +102,7 @@ def _ask(side: str, manifest: dict[str, Any], stages: list[dict[str, Any]], fill
     request.write_text(json.dumps({"side": side, "manifest": manifest, "stages": stages, "fill_state": fill_state,
                                    "variant": variant or {}}))
     run_module("alignment.worker", request, f"the {side} side of {manifest['system']}/{manifest['case']}", threads)
-    facts = json.loads((folder / "answer.json").read_text())
-    arrays = StoredArrays(folder / "answer.npz", facts.pop("keys"))
-    return Answer(arrays=arrays, **facts)
+    return read(folder)
 
 
 def run_module(module: str, request: Path, title: str, threads: int | None = None) -> None:
@@ -125,19 +124,30 @@ _stopping = threading.Event()
 
 
 def _run(command: list[str], environment: dict[str, str]) -> tuple[int, str]:
+    with child(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+               text=True) as process:
+        _, errors = process.communicate()
+    return process.returncode, errors
+
+
+@contextlib.contextmanager
+def child(command: list[str], **options: Any) -> Iterator[subprocess.Popen]:
+    """A process that :func:`stop` ends and that does not outlive the context.
+
+    Raises:
+        RuntimeError: after a :func:`stop`.
+    """
     if _stopping.is_set():
         raise RuntimeError("interrupted")
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, **options)
     _children.add(process)
     try:
-        _, errors = process.communicate()
+        yield process
     finally:
         if process.poll() is None:
             process.kill()
             process.wait()
         _children.discard(process)
-    return process.returncode, errors
 
 
 def stop() -> None:
@@ -155,26 +165,44 @@ def because(answer: Answer, key: str) -> str:
 
 def answer(request: dict[str, Any], folder: Path) -> None:
     """Compute a request and write ``answer.npz`` and ``answer.json`` into ``folder``."""
+    made = compute(request)
+    facts = {name: getattr(made, name) for name in
+             ("shapes", "summaries", "finite", "seconds", "state", "errors", "revision")}
+    arrays = made.arrays.values()
+    np.savez(folder / "answer.npz", **{f"a{index}": value for index, value in enumerate(arrays)})
+    (folder / "answer.json").write_text(json.dumps({**facts, "keys": list(made.arrays)}))
+
+
+def read(folder: Path) -> Answer:
+    """The answer that :func:`answer` left in ``folder``; its arrays stay on disk."""
+    facts = json.loads((folder / "answer.json").read_text())
+    arrays = StoredArrays(folder / "answer.npz", facts.pop("keys"))
+    return Answer(arrays=arrays, **facts)
+
+
+def compute(request: dict[str, Any], store: dict[str, Any] | None = None) -> Answer:
+    """Run the stages of a request in this process.
+
+    Args:
+        request: ``side``, ``manifest``, ``stages``, ``fill_state`` and ``variant``, as for :func:`ask`.
+        store: what the runs share (weights made from the recipe); give it again to spare making them again.
+    """
     manifest, side = request["manifest"], request["side"]
     case = importlib.import_module(f"alignment.cases.{manifest['system']}.{SIDES[side]}")
     state = None
     if request["fill_state"]:
         state = manifest["state"] = case.state_entries(manifest)
-    arrays: dict[str, np.ndarray] = {}
-    facts: dict[str, Any] = {"shapes": {}, "summaries": {}, "finite": {}, "seconds": {}, "errors": {}, "state": state,
-                             "revision": _versions(side)}
-    store: dict[str, Any] = {}
+    made = Answer({}, {}, {}, {}, {}, state, {}, _versions(side))
+    store = {} if store is None else store
     for stage in request["stages"]:
         started = time.perf_counter()
         run = Run(manifest, stage["name"], stage["dtype"], stage["wanted"], request["variant"].get("jitter"), store)
         try:
-            _keep(stage, _compute(case, side, run), arrays, facts)
+            _keep(stage, _compute(case, side, run), made)
         except Exception:  # noqa: BLE001 - reported by whoever asked; the other stages are still worth comparing
-            facts["errors"][stage["label"]] = traceback.format_exc(limit=-6)
-        facts["seconds"][stage["label"]] = time.perf_counter() - started
-    facts["keys"] = list(arrays)
-    np.savez(folder / "answer.npz", **{f"a{index}": value for index, value in enumerate(arrays.values())})
-    (folder / "answer.json").write_text(json.dumps(facts))
+            made.errors[stage["label"]] = traceback.format_exc(limit=-6)
+        made.seconds[stage["label"]] = time.perf_counter() - started
+    return made
 
 
 def _compute(case: Any, side: str, run: Run) -> dict[str, np.ndarray]:
@@ -182,21 +210,25 @@ def _compute(case: Any, side: str, run: Run) -> dict[str, np.ndarray]:
     if run.name not in functions:
         raise ValueError(f"the {side} side of {run.manifest['system']} ({run.network}) has no stage {run.name!r}; "
                          f"it has {', '.join(functions)}")
-    return functions[run.name](run)
+    if run.name != "train" or not (run.wanted is None or any(name.startswith("first:") for name in run.wanted)):
+        return functions[run.name](run)
+    with importlib.import_module(f"alignment.{side}_tools").FirstUpdate() as first:
+        made = functions[run.name](run)
+    rates = {name: made.pop(name) for name in ("rates",) if name in made}
+    return {**rates, **first.arrays, **made}  # in the order in which they come into being
 
 
-def _keep(stage: dict[str, Any], made: dict[str, np.ndarray], arrays: dict[str, np.ndarray],
-          facts: dict[str, Any]) -> None:
-    for name, value in made.items():
+def _keep(stage: dict[str, Any], found: dict[str, np.ndarray], made: Answer) -> None:
+    for name, value in found.items():
         if stage["wanted"] is not None and name not in stage["wanted"]:
             continue
         key, value = f"{stage['label']}/{name}", np.asarray(value)
-        facts["shapes"][key] = list(value.shape)
+        made.shapes[key] = list(value.shape)
         numeric = value.dtype.kind in "fiub"
-        facts["summaries"][key] = recipe.summary(value) if numeric and value.size else [0.0, 0.0, 0.0]
-        facts["finite"][key] = bool(np.isfinite(value).all()) if value.dtype.kind == "f" else True
+        made.summaries[key] = recipe.summary(value) if numeric and value.size else [0.0, 0.0, 0.0]
+        made.finite[key] = bool(np.isfinite(value).all()) if value.dtype.kind == "f" else True
         limits = stage["limits"]
-        arrays[key] = value if limits is None else recipe.sample(value, max(limits[name], 2))
+        made.arrays[key] = value if limits is None else recipe.sample(value, max(limits[name], 2))
 
 
 def _versions(side: str) -> dict[str, str]:

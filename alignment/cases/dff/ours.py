@@ -1,12 +1,14 @@
 """How a bundle's inputs drive our ``dff`` networks."""
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import paddle
 
 from alignment import paddle_tools as tools
 from alignment import streams
-from alignment.cases.dff import SCHEDULE_STEPS, fixed_metric_maps, options, recorded
+from alignment.cases.dff import SCHEDULE_STEPS, fixed_metric_maps, in_order, options, recorded, trained_term
 from datasets import cityscapes_transforms as transforms
 from datasets.cityscapes import frame_numbers
 from engine.optimization import Group, Optimizer
@@ -146,7 +148,7 @@ def _dff_forward(run):
         field, scale = network.flow(flow[:, :, -1], network.key_half(flow[:, :, 0]))
         made = {"key": key, "flow": field, "warped": warp(key, field, network.warp_padding),
                 "pred": network.task(network.move(key, field, scale))}
-    return {**recorder.arrays, **{name: tools.array(value) for name, value in made.items()}}
+    return in_order(recorder.arrays, **{name: tools.array(value) for name, value in made.items()})
 
 
 def _dff_total(network, run):
@@ -228,7 +230,9 @@ def _psp_bn_train(run):
 def _psp_train(run):
     network = _pspnet(run)
     trained = [parameter for parameter in network.parameters() if not parameter.stop_gradient]
-    return _train(run, network, _sgd(run, trained), lambda: _psp_terms(network, run)["total"])
+    step = itertools.count()
+    return _train(run, network, _sgd(run, trained),
+                  lambda: _psp_terms(network, run)[trained_term(run.stage, next(step))])
 
 
 # ------------------------------------------------------------------ flownets

@@ -1,11 +1,13 @@
 """How a bundle's inputs drive the PyTorch twin of ``dff``."""
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import torch
 
 from alignment import torch_tools as tools
-from alignment.cases.dff import SCHEDULE_STEPS, fixed_metric_maps, options, recorded
+from alignment.cases.dff import SCHEDULE_STEPS, fixed_metric_maps, in_order, options, recorded, trained_term
 from alignment.reference import dff as reference
 from alignment.reference import dff_data
 
@@ -38,9 +40,7 @@ def _tensors(run) -> dict[str, torch.Tensor]:
 
 
 def _load(network: torch.nn.Module, run) -> torch.nn.Module:
-    network = network.to(getattr(torch, run.dtype))
-    network.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in run.state.items()})
-    return network.eval()
+    return tools.build(lambda: network, run.state, run.dtype)
 
 
 def _arrays(values: dict) -> dict[str, np.ndarray]:
@@ -83,7 +83,7 @@ def _dff_forward(run):
     network, inputs = _dff(run), _tensors(run)
     with torch.no_grad(), _recorder(run, network) as recorder:
         made = network(inputs["im_seg_list"], inputs["im_flow_list"])
-    return {**recorder.arrays, **_arrays(made)}
+    return in_order(recorder.arrays, **_arrays(made))
 
 
 def _dff_total(network, inputs):
@@ -172,7 +172,9 @@ def _psp_bn_train(run):
 
 def _psp_train(run):
     network, inputs = _pspnet(run), _tensors(run)
-    return _descend(run, network, _sgd(network.parameters(), run.stage), lambda: _psp_terms(network, inputs)["total"])
+    step = itertools.count()
+    return _descend(run, network, _sgd(network.parameters(), run.stage),
+                    lambda: _psp_terms(network, inputs)[trained_term(run.stage, next(step))])
 
 
 # ------------------------------------------------------------------ flownets

@@ -41,8 +41,8 @@ def manifests() -> list[dict[str, Any]]:
                       "views": {"mode": "eval", "about": "three views of a video, every head and average"},
                       "backward": deep["stages"]["backward"]}
     metric = {"system": SYSTEM, "case": "metrics", "network": "mvf", "config": {}, "state": [], "salt": "m",
-              "inputs": {"scores": {"shape": [90, 12], "range": [0, 1]}, "boost": {"shape": [90], "range": [0, 1.2]},
-                         "metric_labels": {"shape": [90], "range": [0, 9], "dtype": "int64"}},
+              "inputs": {"scores": {"shape": [24, 16], "range": [0, 1]}, "boost": {"shape": [24], "range": [0, 1.2]},
+                         "metric_labels": {"shape": [24], "range": [0, 9], "dtype": "int64"}},
               "stages": {"metric": {"mode": "eval", "about": "top-1, top-5, mean class accuracy; absent classes"}}}
     training = short_training.manifest(
         SYSTEM, run="configs/mvf/mini.yaml", layout="ucf101", names="models.mvf:upstream_name",
