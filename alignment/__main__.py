@@ -66,6 +66,9 @@ def main(arguments: list[str] | None = None) -> int:
     if arguments[:1] == ["record"]:
         from alignment.record import record_command
         return record_command(arguments[1:])
+    if arguments[:1] == ["upstream"]:
+        from alignment.upstream.command import upstream_command
+        return upstream_command(arguments[1:])
     from alignment.align import align_command
     return align_command(arguments)
 

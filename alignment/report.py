@@ -16,7 +16,7 @@ from typing import Any
 import jinja2
 
 from alignment import compare, official, plots, worker
-from alignment.results import GOLDEN, TWIN, Line, Outcome, worst
+from alignment.results import GOLDEN, TWIN, UPSTREAM, Line, Outcome, worst
 from engine.files import atomic_write
 
 STEPS = ("data", "forward", "metric", "loss", "backward", "train")
@@ -94,7 +94,7 @@ def _system(name: str, outcomes: list[Outcome], customary: dict[str, str]) -> di
     return {
         "name": name, "passed": all(outcome.passed for outcome in outcomes), "outcomes": outcomes,
         "rows": [(title, {step: _cell(lines, source, step) for step in STEPS})
-                 for source, title in ((TWIN, "twin"), (GOLDEN, "original"))
+                 for source, title in ((TWIN, "twin"), (GOLDEN, "original"), (UPSTREAM, "original, run here"))
                  if any(outcome.unit.source == source for outcome in outcomes)],
         "stages": [row for outcome in outcomes for row in _stages(outcome)],
         "nearest": sorted(floats, key=lambda line: line.verdict.margin)[:NEAREST],

@@ -1,6 +1,7 @@
 """What an alignment run found: plain data that the console, the report and the official artefacts are made from."""
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -9,24 +10,26 @@ import numpy as np
 from alignment.bundle import STEPS, split_stage
 from alignment.compare import Verdict
 
-TWIN, GOLDEN = "twin", "golden"
+TWIN, GOLDEN, UPSTREAM = "twin", "golden", "upstream"
 
 
 @dataclass(frozen=True)
 class Unit:
-    """One comparison: a case on two sides. ``source`` is ``twin`` or ``golden``, ``side`` whom a bundle judged."""
+    """One comparison: a case on two sides. ``source`` is ``twin``, ``golden`` or ``upstream``; ``side`` was judged."""
 
     system: str
     case: str
     source: str
     side: str = "paddle"
-    folder: str = ""  # of a bundle
+    folder: str = ""  # of a bundle; of a checkout, behind the original's name: ``mvf DIR``
 
     @property
     def title(self) -> str:
         if self.source == TWIN:
             return f"{self.system}/{self.case}: Paddle against the torch twin"
         whose = "Paddle" if self.side == "paddle" else "the torch twin"
+        if self.source == UPSTREAM:
+            return f"{self.system}/{self.case}: {whose} against the original's own code"
         return f"{self.system}/{self.case}: {whose} against the original's recorded values"
 
     def command(self, stage: str, step: str) -> str:
@@ -34,6 +37,10 @@ class Unit:
         if self.source == GOLDEN:
             return f"python -m alignment golden {self.folder} --side {self.side} --only {stage}"
         dtype = split_stage(stage)[1]
+        if self.source == UPSTREAM:
+            name, checkout = self.folder.split(" ", 1)
+            return (f"python -m alignment upstream {name} {step} --checkout {shlex.quote(checkout)} "
+                    f"--case {self.case} --dtype {dtype} --side {self.side}")
         return f"python -m alignment {self.system} {step} --case {self.case} --dtype {dtype} --no-golden"
 
 

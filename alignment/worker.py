@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -66,17 +66,20 @@ class StoredArrays(Mapping):
 
 
 def ask(side: str, manifest: dict[str, Any], stages: list[dict[str, Any]], *, fill_state: bool = False,
-        variant: dict[str, Any] | None = None, threads: int | None = None, folder: Path | None = None) -> Answer:
+        variant: dict[str, Any] | None = None, threads: int | None = None, folder: Path | None = None,
+        original: dict[str, Any] | None = None) -> Answer:
     """Run stages of a case on one side in a fresh process.
 
     Args:
-        side: ``paddle`` or ``torch``.
+        side: ``paddle`` or ``torch``; any name for an original.
         manifest: the case; without ``state`` if ``fill_state`` asks the torch side to list its network's entries.
         stages: dicts with ``label`` (how the keys are prefixed), ``name``, ``dtype``, ``wanted`` (names or None)
             and ``limits`` (values kept per name, or None for whole arrays).
         variant: another legitimate evaluation in float32: ``onednn: False`` (other kernels of PyTorch),
             ``jitter: SEED`` (inputs and weights moved by at most half a unit in the last place).
         folder: leave the arrays there and read them one at a time; None: all in memory.
+        original: instead of a side of ours, code in a checkout: ``name``, ``checkout`` and ``shims``
+            (see ``alignment/upstream``).
 
     Returns:
         The answer. A stage that stopped with an error is in ``errors`` and has no arrays.
@@ -86,23 +89,25 @@ def ask(side: str, manifest: dict[str, Any], stages: list[dict[str, Any]], *, fi
     """
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="alignment-") as temporary:
-            answer = _ask(side, manifest, stages, fill_state, variant, threads, Path(temporary))
+            answer = _ask(side, manifest, stages, fill_state, variant, threads, Path(temporary), original)
             stored = answer.arrays
             answer = replace(answer, arrays=dict(stored))
             stored.close()
             return answer
-    return _ask(side, manifest, stages, fill_state, variant, threads, folder)
+    return _ask(side, manifest, stages, fill_state, variant, threads, folder, original)
 
 
 def _ask(side: str, manifest: dict[str, Any], stages: list[dict[str, Any]], fill_state: bool,
-         variant: dict[str, Any] | None, threads: int | None, folder: Path) -> Answer:
+         variant: dict[str, Any] | None, threads: int | None, folder: Path,
+         original: dict[str, Any] | None) -> Answer:
     folder.mkdir(parents=True, exist_ok=True)
     request = folder / "request.json"
     request.write_text(json.dumps({"side": side, "manifest": manifest, "stages": stages, "fill_state": fill_state,
-                                   "variant": variant or {}}))
+                                   "variant": variant or {}, "original": original}))
     environment = dict(os.environ, CUDA_VISIBLE_DEVICES="")
     environment.setdefault("OMP_NUM_THREADS", str(threads or os.cpu_count() or 1))
-    status, errors = _run([sys.executable, "-m", "alignment.worker", str(request)], environment)
+    module = "alignment.worker" if original is None else "alignment.upstream.worker"
+    status, errors = _run([sys.executable, "-m", module, str(request.resolve())], environment)
     if status != 0:
         tail = "\n".join(errors.strip().splitlines()[-25:])
         raise RuntimeError(f"the {side} side of {manifest['system']}/{manifest['case']} failed "
@@ -145,16 +150,21 @@ def because(answer: Answer, key: str) -> str:
     return f": the stage stopped with {error.strip().splitlines()[-1]}" if error else ""
 
 
-def answer(request: dict[str, Any], folder: Path) -> None:
-    """Compute a request and write ``answer.npz`` and ``answer.json`` into ``folder``."""
+def answer(request: dict[str, Any], folder: Path, case: Any = None,
+           versions: Callable[[], dict[str, str]] | None = None) -> None:
+    """Compute a request and write ``answer.npz`` and ``answer.json`` into ``folder``.
+
+    Args:
+        case: offers ``stages`` and ``state_entries``; None: the side's module of the manifest's system.
+        versions: told at the end, as ``revision``; None: those of the side's library.
+    """
     manifest, side = request["manifest"], request["side"]
-    case = importlib.import_module(f"alignment.cases.{manifest['system']}.{SIDES[side]}")
+    case = case or importlib.import_module(f"alignment.cases.{manifest['system']}.{SIDES[side]}")
     state = None
     if request["fill_state"]:
         state = manifest["state"] = case.state_entries(manifest)
     arrays: dict[str, np.ndarray] = {}
-    facts: dict[str, Any] = {"shapes": {}, "summaries": {}, "finite": {}, "seconds": {}, "errors": {}, "state": state,
-                             "revision": _versions(side)}
+    facts: dict[str, Any] = {"shapes": {}, "summaries": {}, "finite": {}, "seconds": {}, "errors": {}, "state": state}
     store: dict[str, Any] = {}
     for stage in request["stages"]:
         started = time.perf_counter()
@@ -165,6 +175,7 @@ def answer(request: dict[str, Any], folder: Path) -> None:
             facts["errors"][stage["label"]] = traceback.format_exc(limit=-6)
         facts["seconds"][stage["label"]] = time.perf_counter() - started
     facts["keys"] = list(arrays)
+    facts["revision"] = {**(versions() if versions else _versions(side)), "numpy": np.__version__}
     np.savez(folder / "answer.npz", **{f"a{index}": value for index, value in enumerate(arrays.values())})
     (folder / "answer.json").write_text(json.dumps(facts))
 
@@ -192,7 +203,7 @@ def _keep(stage: dict[str, Any], made: dict[str, np.ndarray], arrays: dict[str, 
 
 
 def _versions(side: str) -> dict[str, str]:
-    return {side: str(getattr(sys.modules.get(side), "__version__", "")), "numpy": np.__version__}
+    return {side: str(getattr(sys.modules.get(side), "__version__", ""))}
 
 
 if __name__ == "__main__":
