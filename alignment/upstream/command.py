@@ -20,7 +20,7 @@ from alignment.upstream.originals import ORIGINALS
 def upstream_command(arguments: list[str]) -> int:
     """Run the command; the exit status is 1 for any failure, 2 for unusable arguments, 130 after an interrupt."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     original = ORIGINALS[options.name]
     try:
         _, steps, named_steps = align.split_names(options.steps)

@@ -123,9 +123,13 @@ def _avs() -> list[Manifest]:
 def _actionclip() -> list[Manifest]:
     stages = ("forward", "loss", "metric", "backward")
     made = _built_in("actionclip", dict.fromkeys(("transf", "meanp", "lstm", "conv1d_tsm", "transf_cls"), stages))
-    for manifest in made:  # the original's top-5 needs five classes: six here, two sentences each
-        prompts = [[58, 2 * i + 1, (7 * i) % 50 + 1, 59] + [0] * 16 for i in range(12)]
-        manifest["inputs"]["prompts"]["values"] = prompts
+    for manifest in made:
+        # The original has as many places for frames as for words: 77, CLIP's, as ours. Its top-5 needs five classes.
+        manifest["config"]["context_length"] = 77
+        texts = manifest["inputs"]["texts"]["values"]
+        prompts = [[58, 2 * i + 1, (7 * i) % 50 + 1, 59] for i in range(12)]
+        for name, rows in (("texts", texts), ("prompts", prompts)):
+            manifest["inputs"][name]["values"] = [row + [0] * (77 - len(row)) for row in rows]
         manifest["stages"]["metric"]["num_classes"] = 6
     return made
 
