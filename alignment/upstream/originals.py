@@ -170,7 +170,11 @@ ORIGINALS = {original.name: original for original in (
     Original("avs", "avs", "OpenNLPLab/AVSBench", "f7414aff6aedf49248887abf352471612fb1ec90", "torch",
              ("avs_scripts/avs_ms3/model/TPAVI.py", "avs_scripts/avs_s4/loss.py"),
              ("timm", "torchvision", "pandas", "cv2"), _avs,
-             {r"/thresholds$": "the original's F-measure does not hand out its thresholds"},
+             {r"/thresholds$": "the original's F-measure does not hand out its thresholds",
+              r"/resnet\.(\d|maxpool|(.*\.)?relu)(#\d+)?$": "ours runs the encoder as one layer and rectifies in functions",
+              r"/path\d\.resConfUnit\d\.relu(#\d+)?$": "ours rectifies in functions",
+              r"/encoder_backbone\..*\.(attn_drop|proj_drop|drop_path|drop|act|mlp\.dwconv)(#\d+)?$":
+                  "ours has functions for GELU and reshaping, and no layers for what is not dropped"},
              (Allowance(r"^backward/(ms3|s4)\.\w+\.grad:pred$", "PyTorch's gradient of the binary cross entropy keeps "
                         "p(1-p) above 1e-12 rounded to float32, Paddle's above 1e-12: 4e-9 apart where a logit "
                         "saturates", float64=5e-9),)),

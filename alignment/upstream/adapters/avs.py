@@ -35,8 +35,9 @@ def enter(checkout: Path) -> None:
 
 
 def stages(network: str) -> dict:
-    return each_in_its_precision({"forward": forward, "metric": metric, "loss": loss, "backward": backward,
-                                  "backward_train": backward_train})
+    # Not the metric: the original keeps precision and recall in new float32 tensors, as ours does.
+    return {"metric": metric, **each_in_its_precision({"forward": forward, "loss": loss, "backward": backward,
+                                                       "backward_train": backward_train})}
 
 
 def make(config: dict) -> nn.Module:
