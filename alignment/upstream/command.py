@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable
@@ -120,10 +121,11 @@ def _tell_totals(outcomes: list[Outcome], gaps: list[str], apart: dict[str, str]
     stood_in = sorted({name for outcome in outcomes for name in outcome.facts.get("stand-ins", "").split(", ") if name})
     if stood_in:
         _say(f"not installed, stand-ins of ours served their imports: {', '.join(stood_in)}")
-    left_out = [key.split("/", 1)[1] for outcome in outcomes for key in outcome.left_out]
+    left_out = [key for outcome in outcomes for key in outcome.left_out]
     if left_out:
-        _say(f"{len(left_out)} tensors that one side forms in another way were left out"
-             + "".join(f"\n       {pattern}: {reason}" for pattern, reason in apart.items()))
+        reasons = [reason for pattern, reason in apart.items() if any(re.search(pattern, key) for key in left_out)]
+        _say(f"{len(left_out)} tensors of the original that ours forms in another way were left out"
+             + "".join(f"\n       {reason}" for reason in reasons))
     lines = [line for outcome in outcomes for line in outcome.lines]
     bad = sum(not line.verdict.passed for line in lines)
     _say(f"{len(lines) - bad} tensors agree, {bad} differ, {sum(bool(outcome.errors) for outcome in outcomes)} cases "

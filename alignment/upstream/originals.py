@@ -171,7 +171,7 @@ ORIGINALS = {original.name: original for original in (
              ("avs_scripts/avs_ms3/model/TPAVI.py", "avs_scripts/avs_s4/loss.py"),
              ("timm", "torchvision", "pandas", "cv2"), _avs,
              {r"/thresholds$": "the original's F-measure does not hand out its thresholds",
-              r"/resnet\.(\d|maxpool|(.*\.)?relu)(#\d+)?$": "ours runs the encoder as one layer and rectifies in functions",
+              r"/resnet\.(\d|maxpool|(.*\.)?relu)(#\d+)?$": "the encoder is one layer with us, its ReLUs functions",
               r"/path\d\.resConfUnit\d\.relu(#\d+)?$": "ours rectifies in functions",
               r"/encoder_backbone\..*\.(attn_drop|proj_drop|drop_path|drop|act|mlp\.dwconv)(#\d+)?$":
                   "ours has functions for GELU and reshaping, and no layers for what is not dropped"},
