@@ -77,7 +77,7 @@ def align_command(arguments: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m alignment", description="our networks against their torch twins and the originals' records",
-        epilog="Also, each with --help: python -m alignment golden, record, upstream.")
+        epilog="Also, each with --help: python -m alignment golden, record, upstream, padiff.")
     parser.add_argument("names", nargs="*", metavar="SYSTEM|STEP",
                         help=f"systems ({', '.join(available_systems())}, all) and steps ({', '.join(STEPS)}; "
                              f"step1 to step4 of the reproduction guide are forward, metric, loss, backward)")
