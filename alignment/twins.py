@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from alignment import compare, rounding, worker
+from alignment import compare, rounding, short_training, worker
 from alignment.bundle import split_stage
 from alignment.compare import Allowance, Verdict
 from alignment.results import TWIN, Line, Outcome, Unit, step_of
@@ -84,6 +84,8 @@ def run_case(manifest: dict[str, Any], steps: list[str], dtypes: list[str],
     case = _Case(case, reference)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="alignment-") as folder:
+        if "prepare" in manifest and stages:
+            manifest = short_training.prepare(manifest, Path(folder) / "prepared")
         runs = _compute(manifest, list(stages), dtypes, Path(folder), reference)
         for label, pair in runs.pairs():
             step = stages[split_stage(label)[0]]
