@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from alignment.bundle import Bundle
-from alignment.compare import Allowance
 from alignment.worker import ROOT
 
 Manifest = dict[str, Any]
@@ -31,7 +30,6 @@ class Original:
         shims: packages whose absence our stand-ins may hide (``shims.py``); everything else must be installed.
         manifests: makes the cases.
         apart: regular expressions of ``stage/name`` that only one side forms, each with its reason.
-        allowances: departures from the rule beside the cases' own.
     """
 
     name: str
@@ -43,7 +41,6 @@ class Original:
     shims: tuple[str, ...]
     manifests: Callable[[], list[Manifest]]
     apart: dict[str, str]
-    allowances: tuple[Allowance, ...] = ()
 
     @property
     def adapter(self) -> str:
@@ -110,9 +107,7 @@ def _avs() -> list[Manifest]:
         if "blocks" in manifest["config"]:  # the original's norm takes five axes only
             manifest["config"]["blocks"] = {name: options for name, options in manifest["config"]["blocks"].items()
                                             if options["dimension"] == 3}
-    losses = cases[-1]["inputs"]  # without a network there is one run: in float64, where the rule is sharp
-    for name in ("pred", "mask", "a1", "a2", "a3", "a4", "v1", "v2", "v3", "v4"):
-        losses[name]["dtype"] = "float64"
+    losses = cases[-1]["inputs"]
     for name in ("pred", "mask", "v1", "v2", "v3", "v4"):
         losses[name]["shape"][0] = 10
     for name in ("a1", "a2", "a3", "a4"):
@@ -174,10 +169,7 @@ ORIGINALS = {original.name: original for original in (
               r"/resnet\.(\d|maxpool|(.*\.)?relu)(#\d+)?$": "the encoder is one layer with us, its ReLUs functions",
               r"/path\d\.resConfUnit\d\.relu(#\d+)?$": "ours rectifies in functions",
               r"/encoder_backbone\..*\.(attn_drop|proj_drop|drop_path|drop|act|mlp\.dwconv)(#\d+)?$":
-                  "ours has functions for GELU and reshaping, and no layers for what is not dropped"},
-             (Allowance(r"^backward/(ms3|s4)\.\w+\.grad:pred$", "PyTorch's gradient of the binary cross entropy keeps "
-                        "p(1-p) above 1e-12 rounded to float32, Paddle's above 1e-12: 4e-9 apart where a logit "
-                        "saturates", float64=5e-9),)),
+                  "ours has functions for GELU and reshaping, and no layers for what is not dropped"}),
     Original("actionclip", "actionclip", "sallymmx/ActionCLIP", "31c34df17dce917d67127b7fb155922c4744f680", "torch",
              ("clip/model.py", "modules/Visual_Prompt.py", "utils/KLLoss.py"),
              ("torchvision", "regex", "wandb", "dotmap", "pandas", "RandAugment", "cv2"), _actionclip,
