@@ -41,6 +41,7 @@ class Reference:
         judged: whose answers are judged: ``paddle``, or ``torch`` for the twin.
         folder: of a checkout.
         apart: regular expressions of ``stage/name`` that only one of the two forms, beside the case's own.
+        allowances: departures from the rule beside the case's own.
     """
 
     ask: Callable[..., Answer] = _ask_twin
@@ -50,6 +51,7 @@ class Reference:
     judged: str = "paddle"
     folder: str = ""
     apart: tuple[str, ...] = ()
+    allowances: tuple[Allowance, ...] = ()
 
     @property
     def judged_title(self) -> str:
@@ -135,7 +137,7 @@ class _Case:
     reference: Reference
 
     def allowances(self, manifest: dict[str, Any]) -> list[Allowance]:
-        return self.module.allowances(manifest)
+        return [*self.reference.allowances, *self.module.allowances(manifest)]
 
     def declares(self, key: str) -> bool:
         """Whether it is said that this tensor cannot be compared: one side computes it in another form or layout."""

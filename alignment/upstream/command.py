@@ -103,7 +103,8 @@ def make_reference(checkout: Checkout, judged: str = "paddle", shims: Iterable[s
     """The original as the side that judges."""
     given: dict[str, Any] = {"name": checkout.original.name, "checkout": str(checkout.folder), "shims": list(shims)}
     return Reference(partial(worker.ask, "original", original=given), UPSTREAM, "the original", "original", judged,
-                     f"{checkout.original.name} {checkout.folder}", tuple(checkout.original.apart))
+                     f"{checkout.original.name} {checkout.folder}", tuple(checkout.original.apart),
+                     checkout.original.allowances)
 
 
 def run_case(checkout: Checkout, manifest: dict[str, Any], steps: list[str], dtypes: list[str],

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from alignment.bundle import Bundle
+from alignment.compare import Allowance
 from alignment.worker import ROOT
 
 Manifest = dict[str, Any]
@@ -30,6 +31,7 @@ class Original:
         shims: packages whose absence our stand-ins may hide (``shims.py``); everything else must be installed.
         manifests: makes the cases.
         apart: regular expressions of ``stage/name`` that only one side forms, each with its reason.
+        allowances: departures from the rule beside the cases' own.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Original:
     shims: tuple[str, ...]
     manifests: Callable[[], list[Manifest]]
     apart: dict[str, str]
+    allowances: tuple[Allowance, ...] = ()
 
     @property
     def adapter(self) -> str:
@@ -66,9 +69,11 @@ def _recorded(system: str, case: str, stages: tuple[str, ...]) -> Manifest:
 
 
 def _deep(manifests: list[Manifest]) -> list[Manifest]:
-    """ResNet-50 for ResNet-18, which the original cannot build: its basic block refuses two of its own arguments."""
+    """ResNet-50 of full width. The original knows no other width, and cannot build a ResNet-18: its basic block refuses
+    two of its own arguments."""
     for manifest in manifests:
-        if manifest["config"].get("backbone", {}).get("depth") == 18:
+        if "backbone" in manifest["config"]:
+            manifest["config"]["backbone"].pop("base_channels", None)
             manifest["config"]["backbone"]["depth"] = 50
             manifest["config"]["cls_head"]["in_channels"] = 2048
             manifest["case"] = manifest["case"].replace("r18", "r50")
@@ -187,5 +192,7 @@ ORIGINALS = {original.name: original for original in (
     Original("mvf-paddle", "mvf", "txyugood/PaddleMVF", "cabf4f2d868789dd2b7fe5651dd4b9fd5a6035a6", "paddle",
              ("models/recognizers/MVF.py", "models/heads/tsn_clshead.py"), (), _mvf_paddle,
              {r"/(predictions|mean_class_accuracy)$": "the port's head hands out top-k accuracy only",
-              **_INNER}),
+              **_INNER},
+             (Allowance(r"/label_smooth_", "the port's label_smooth is Paddle's, which keeps epsilon as float32 in a "
+                        "float64 network too", float64=5e-8),)),
 )}

@@ -1,8 +1,10 @@
 """txyugood/PaddleMVF, the earlier port: Paddle against Paddle, in two processes."""
 from __future__ import annotations
 
+import contextlib
 import copy
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +60,19 @@ def loss_of(network: paddle.nn.Layer, run: Run, frames: paddle.Tensor, smoothing
     network.cls_head.ls_eps = smoothing
     labels = paddle.to_tensor(run.inputs["labels"])
     scores = network.cls_head(network.extract_feat(frames.flatten(0, 1)), frames.shape[1])
-    return network.cls_head.loss(scores, labels)["loss_cls"]
+    with one_hot_as(run.dtype):
+        return network.cls_head.loss(scores, labels)["loss_cls"]
+
+
+@contextlib.contextmanager
+def one_hot_as(dtype: str) -> Iterator[None]:
+    """Smoothed labels begin as float32, which a float64 network's loss refuses."""
+    functional, one_hot = paddle.nn.functional, paddle.nn.functional.one_hot
+    functional.one_hot = lambda *args, **options: one_hot(*args, **options).astype(dtype)
+    try:
+        yield
+    finally:
+        functional.one_hot = one_hot
 
 
 def forward(run: Run) -> dict[str, np.ndarray]:
