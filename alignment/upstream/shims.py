@@ -180,7 +180,8 @@ def stay_on_cpu() -> None:
 
 @contextlib.contextmanager
 def precision(dtype: str) -> Iterator[None]:
-    """In a float64 run: new tensors are float64, and ``float()`` or ``type(float32)`` does not round one.
+    """In a float64 run: new tensors are float64, ``float()`` or ``type(float32)`` does not round one, and integers
+    (places, say) become float64 as well.
 
     CLIP's layer norm and two metrics go through float32 on purpose (they were written for half precision); rounding
     there would hide in float64 what the run is for. A float32 run is left as it is.
@@ -193,7 +194,8 @@ def precision(dtype: str) -> Iterator[None]:
     before, to_float, to_type = torch.get_default_dtype(), torch.Tensor.float, torch.Tensor.type
 
     def keep_float(self: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
-        return self if self.dtype == torch.float64 else to_float(self, *args, **options)
+        whole = self.dtype in (torch.int64, torch.int32)
+        return self.double() if whole or self.dtype == torch.float64 else to_float(self, *args, **options)
 
     def keep_type(self: torch.Tensor, dtype: Any = None, *args: Any, **options: Any) -> Any:
         if dtype == torch.float32 and self.dtype == torch.float64:
