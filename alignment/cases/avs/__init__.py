@@ -85,7 +85,9 @@ def _losses() -> dict[str, Any]:
               "metric_noise": ([7, 20, 31], [-3, 3]), "image": ([60, 80, 3], [0, 256])}
     inputs: dict[str, Any] = {name: {"shape": shape, "range": limits} for name, (shape, limits) in shapes.items()}
     inputs["image"]["dtype"] = "uint8"
-    inputs["mask"] = {"shape": [6, 1, 24, 40], "range": [0, 1], "threshold": 0.6}
+    for name in ("pred", "a1", "a2", "a3", "a4", "v1", "v2", "v3", "v4"):
+        inputs[name]["dtype"] = "float64"  # without a network there is one run, and no yardstick for float32
+    inputs["mask"] = {"shape": [6, 1, 24, 40], "range": [0, 1], "threshold": 0.6, "dtype": "float64"}
     inputs["metric_gt"] = {"shape": [7, 20, 31], "range": [0, 1], "threshold": 0.7}
     inputs["gray_mask"] = {"shape": [6, 7], "range": [0, 1], "threshold": 0.5}
     inputs["metric_keep"] = {"values": [1, 0, 1, 0, 1, 0, 1]}
@@ -160,9 +162,9 @@ def allowances(manifest: dict[str, Any]) -> list[Allowance]:
         made.append(Allowance(r"^metric/", "one logit within rounding of a threshold moves one pixel",
                               float32=1e-4, float64=1e-4))
     if manifest["config"].get("combos"):
-        made.append(Allowance(r"^backward64/.*grad:pred$", "PyTorch keeps the 1e-12 that bounds the divisor of cross "
-                              "entropy's gradient as float32 (4e-9), which shows where a logit is saturated",
-                              float64=5e-9))
+        made.append(Allowance(r"^backward/(ms3|s4)\.\w+\.grad:pred$", "PyTorch's gradient of the binary cross entropy "
+                              "keeps p(1-p) above 1e-12 rounded to float32, Paddle's above 1e-12: 4e-9 apart where a "
+                              "logit saturates", float64=5e-9))
         made.append(Allowance(r"^metric/(precision|recall|f_measure)", "the last bit of a sigmoid can move one pixel "
                               "over one of 255 thresholds", float32=1e-3, float64=1e-3))
     if manifest["config"].get("blocks"):
