@@ -18,7 +18,7 @@ CLASSES = 400
 
 
 def ids(system: str) -> np.ndarray:
-    from systems.video_text import sentence_ids
+    from systems.label_features import sentence_ids
     templates = TEMPLATES[:1] if system == "actionclip" else NAME_ONLY
     return sentence_ids(read_labels("kinetics_400")[:SENTENCES], templates)
 

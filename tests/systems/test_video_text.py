@@ -5,7 +5,6 @@ import numpy as np
 import paddle
 import pytest
 
-from datasets.labels import TEMPLATES
 from datasets.video import write_video
 from deploy.export import export
 from deploy.inference import Predictor
@@ -87,8 +86,7 @@ def test_retrieval_ranks_the_videos_of_a_folder(system, network, video, tmp_path
 def test_exported_graphs_equal_the_network(system, network, video, tmp_path):
     folder = tmp_path / "exported"
     export(system.inference_graphs(network), folder, system.description())
-    description = {"labels": system.labels, "templates": list(TEMPLATES), "folder": str(folder),
-                   "config": configuration.to_dict(system.config)}
+    description = {**system.description(), "folder": str(folder)}
     inputs = type(system).inference_inputs(description, video)
     shared_text = {**inputs, "text": inputs["text"][:1]}
     frames = np.concatenate([inputs["frames"]] * 3)
