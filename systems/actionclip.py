@@ -22,7 +22,7 @@ from models import conversion, weights
 from models.actionclip import FUSIONS, ActionCLIP, canonical, upstream_name
 from models.backbones.clip import TextTower, unit
 from systems.clip_schedules import actionclip_cosine, actionclip_multistep
-from systems.video_text import ARCHITECTURES, TowerSizes, VideoTextSystem, all_rows
+from systems.video_text import ARCHITECTURES, TowerSizes, VideoTextSystem, all_rows, gradient_times
 
 
 @dataclass(frozen=True)
@@ -202,12 +202,11 @@ class ActionCLIPSystem(VideoTextSystem):
             text = paddle.to_tensor(self._fixed_text(network)[rows])
         else:
             text = network.encode_text(paddle.to_tensor(self._sentence_ids[rows]))
-        world = distributed.world_size()
-        scale = network.clip.logit_scale.exp()
-        if world > 1:  # every process has the whole gradient of the scale, and its own part of the features'
-            scale = scale.detach() + (scale - scale.detach()) / world
+        # Every process has the whole gradient of the scale, but that of its own features only.
+        scale = gradient_times(network.clip.logit_scale.exp(), 1 / distributed.world_size())
         found = video_text_loss(all_rows(video), all_rows(text), all_rows(labels), scale)
-        return {"loss": found["total"] * world, "loss_images": found["images"], "loss_texts": found["texts"]}
+        return {"loss": gradient_times(found["total"], distributed.world_size()), "loss_images": found["images"],
+                "loss_texts": found["texts"]}
 
     @cached_property
     def _sentence_ids(self) -> np.ndarray:

@@ -302,7 +302,8 @@ def videos_below(path: str | Path) -> list[Path]:
 def all_rows(x: paddle.Tensor) -> paddle.Tensor:
     """Rows of every process one after another; only this process's own rows carry a gradient.
 
-    The engine averages gradients over processes, so a loss on such rows is to be multiplied by their number.
+    The engine averages gradients over processes, so the gradient of a loss on such rows is to be multiplied by their
+    number (:func:`gradient_times`).
     """
     if distributed.world_size() == 1:
         return x
@@ -310,3 +311,8 @@ def all_rows(x: paddle.Tensor) -> paddle.Tensor:
     dist.all_gather(parts, x.detach())
     parts[distributed.rank()] = x
     return paddle.concat(parts)
+
+
+def gradient_times(x: paddle.Tensor, factor: float) -> paddle.Tensor:
+    """``x`` itself, whose gradient is multiplied on the way back."""
+    return x if factor == 1 else x.detach() + (x - x.detach()) * factor
