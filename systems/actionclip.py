@@ -37,6 +37,7 @@ class DataConfig:
     labels: str = option("kinetics_400", "label file (id,name) or the name of a built-in list")
     templates: str | None = option(None, "file with sentence templates; none: the paper's 16")
     vocabulary: str | None = option(None, "CLIP's vocabulary file; none: the tokenizer package")
+    truncate: bool = option(False, "cut sentences of more tokens than CLIP reads; False refuses them")
     frames: int = option(8, "frames of a clip (num_segments)", low=1)
     size: int = option(224, "side of a frame, pixels", low=8)
     random_shift: bool = option(True, "training frames at random places of their parts, not in the middle")

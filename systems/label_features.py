@@ -5,7 +5,7 @@ import functools
 import hashlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from datasets.tokenizer import tokenizer
 from deploy.inference import Predictor
 from engine import distributed
 from engine.files import atomic_write
+from engine.progress import progress
 from models.backbones.clip import TextTower
 
 
@@ -72,7 +73,7 @@ def encode_sentences(tower: TextTower, ids: np.ndarray, batch_size: int = 64):
     tower.eval()
     with paddle.no_grad():
         parts = [tower.encode_text(paddle.to_tensor(ids[order[start:start + batch_size]]))
-                 for start in range(0, len(order), batch_size)]
+                 for start in _batches(len(order), batch_size)]
     if training:
         tower.train()
     return paddle.concat(parts)[paddle.to_tensor(np.argsort(order))]
@@ -94,20 +95,25 @@ def text_parameters(tower: TextTower) -> list[tuple[str, paddle.Tensor]]:
 
 
 def sentence_ids(names: Sequence[str], templates: Sequence[str], *, vocabulary: str | None = None,
-                 length: int = 77) -> np.ndarray:
-    """Token ids ``[A*K, length]``, template-major."""
-    return tokenizer(vocabulary)(sentences(names, templates), length=length)
+                 length: int = 77, truncate: bool = False) -> np.ndarray:
+    """Token ids ``[A*K, length]``, template-major; ``truncate`` cuts longer sentences, else they are refused."""
+    return tokenizer(vocabulary)(sentences(names, templates), length=length, truncate=truncate)
 
 
 @functools.lru_cache(maxsize=2)
 def exported_label_features(folder: str, names: tuple[str, ...], templates: tuple[str, ...], length: int,
-                            vocabulary: str | None = None) -> np.ndarray:
+                            vocabulary: str | None = None, truncate: bool = False) -> np.ndarray:
     """Features of sentences by an exported folder's own text graph: ``[A*K, D]``."""
-    ids = sentence_ids(names, templates, vocabulary=vocabulary, length=length)
+    ids = sentence_ids(names, templates, vocabulary=vocabulary, length=length, truncate=truncate)
     threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
     predictor = Predictor(folder, graph="text", threads=threads)
-    parts = [predictor.run({"ids": cut(ids[start:start + 64])})["features"] for start in range(0, len(ids), 64)]
+    parts = [predictor.run({"ids": cut(ids[start:start + 64])})["features"] for start in _batches(len(ids), 64)]
     return np.concatenate(parts)
+
+
+def _batches(count: int, size: int) -> Iterable[int]:
+    """First rows of batches; 16,000 sentences of a long label list take minutes, so a bar is shown."""
+    return progress(range(0, count, size), f"encode {count} sentences", summary=count > size)
 
 
 def cut(ids: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ from deploy.prediction import ClassPrediction, Prediction
 from deploy.ranking import RankingPrediction
 from engine import distributed
 from engine.config import ConfigError, RunConfig, build, option, to_dict
+from engine.progress import progress
 from metrics.video_text import top_k_percent, unit
 from models import conversion, weights
 from models.backbones.clip import UPSTREAM_DROPPED, TextTower, sizes
@@ -184,17 +185,18 @@ class VideoTextSystem:
 
     def ids(self, names: Sequence[str], templates: Sequence[str] = NAME_ONLY) -> np.ndarray:
         """Token ids ``[A*K, L]`` of class names in sentences."""
-        return sentence_ids(names, templates, vocabulary=self.config.data.vocabulary,
-                            length=self.sizes["context_length"])
+        data = self.config.data
+        return sentence_ids(names, templates, vocabulary=data.vocabulary, length=self.sizes["context_length"],
+                            truncate=data.truncate)
 
     # ---- evaluation and prediction
 
-    def evaluate(self, network: nn.Layer, loader: Loader, progress: Progress) -> dict[str, float]:
+    def evaluate(self, network: nn.Layer, loader: Loader, watched: Progress) -> dict[str, float]:
         """``top1`` and ``top5`` in percent of all videos; the sentences are encoded once."""
         text = self.label_features.of(self.text_tower(network), self.ids(self.labels, self.templates),
                                       keep=self.config.network.fix_text)
         scores, labels = [], []
-        for batch in progress(loader.epoch(0), "evaluate", len(loader)):
+        for batch in watched(loader.epoch(0), "evaluate", len(loader)):
             scores.append(self.probabilities(network, batch["frames"], text, len(self.templates)))
             labels.append(batch["label"].numpy().reshape(-1))
         gathered = distributed.gather((np.concatenate(scores), np.concatenate(labels)))
@@ -235,8 +237,10 @@ class VideoTextSystem:
         """
         sentence = unit(self.label_features.of(self.text_tower(network), self.ids([text])))[0]
         videos = videos_below(folder)
-        clips = (paddle.to_tensor(self.views(VideoReader(video))) for video in videos)
-        cosines = [float((unit(self.video_features(network, views)) @ sentence).mean()) for views in clips]
+        cosines = []
+        for video in progress(videos, "compare videos", summary=False):
+            features = unit(self.video_features(network, paddle.to_tensor(self.views(VideoReader(video)))))
+            cosines.append(float((features @ sentence).mean()))
         return RankingPrediction(folder, text, [str(video) for video in videos], np.asarray(cosines))
 
     def views(self, reader: VideoReader) -> np.ndarray:
@@ -265,10 +269,10 @@ class VideoTextSystem:
     def inference_inputs(cls, description: dict[str, Any], path: str | Path) -> dict[str, np.ndarray]:
         """A video as inputs of the exported graph: ``frames [V, T, 3, S, S]``, ``text [V, A*K, D]``."""
         system = cls(build(cls.Config, description["config"], "deploy.yaml"))
-        frames = system.views(VideoReader(path))
+        data, frames = system.config.data, system.views(VideoReader(path))
         text = exported_label_features(description["folder"], tuple(description["labels"]),
                                        tuple(description["templates"]), description["context_length"],
-                                       system.config.data.vocabulary)
+                                       data.vocabulary, data.truncate)
         return {"frames": frames, "text": np.broadcast_to(text, (len(frames), *text.shape))}
 
 

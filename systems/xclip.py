@@ -41,6 +41,7 @@ class DataConfig:
                                  low=0)
     shots: int = option(0, "few-shot: videos of each class to train on, drawn by seed (0: the whole list)", low=0)
     vocabulary: str | None = option(None, "CLIP's vocabulary file; none: the tokenizer package")
+    truncate: bool = option(False, "cut sentences of more tokens than CLIP reads; False refuses them")
     frames: int = option(8, "frames of a clip (NUM_FRAMES)", low=1)
     size: int = option(224, "side of a frame, pixels (INPUT_SIZE)", low=8)
     jitter: float = option(0.8, "probability of colour jitter", low=0.0, high=1.0)

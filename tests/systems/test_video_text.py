@@ -60,6 +60,12 @@ def test_unusable_labels(system, network, video, labels, message):
         system.predict(network, str(video), labels=labels)
 
 
+def test_long_labels_are_cut_if_asked(system, network, video):
+    data = dataclasses.replace(system.config.data, truncate=True)
+    asked = type(system)(dataclasses.replace(system.config, data=data))
+    assert len(asked.predict(network, str(video), labels="word " * 200 + ",short").scores) == 2
+
+
 def test_label_features_are_kept_on_disk_by_weights(system, network, video, tmp_path):
     system.predict(network, str(video), labels="a,b")
     system.predict(network, str(video), labels="a,b")
