@@ -234,7 +234,12 @@ class VideoTextSystem:
         """Videos of a folder by the cosine of their feature and the sentence's, averaged over the views.
 
         X-CLIP's prompts stay out: they would pull every sentence towards the video it is compared with.
+
+        Raises:
+            ValueError: for an empty sentence.
         """
+        if not text.strip():
+            raise ValueError("the sentence to rank the videos by is empty")
         sentence = unit(self.label_features.of(self.text_tower(network), self.ids([text])))[0]
         videos = videos_below(folder)
         cosines = []

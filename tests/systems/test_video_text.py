@@ -87,6 +87,8 @@ def test_retrieval_ranks_the_videos_of_a_folder(system, network, video, tmp_path
     assert ranking.save(tmp_path / "out").is_file()
     with pytest.raises(FileNotFoundError, match="holds no videos"):
         system.predict(network, str(tmp_path), text="x")
+    with pytest.raises(ValueError, match="sentence to rank the videos by is empty"):
+        system.predict(network, str(video.parent), text=" ")
 
 
 def test_exported_graphs_equal_the_network(system, network, video, tmp_path):
