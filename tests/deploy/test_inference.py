@@ -3,7 +3,7 @@ import shutil
 import numpy as np
 import pytest
 
-from deploy.inference import Predictor, check_precision, outputs_moved, parse_device
+from deploy.inference import BF16_FLAGS, Predictor, check_precision, cpu_flags, outputs_moved, parse_device
 
 
 @pytest.mark.parametrize(("onednn", "allowed"), [(False, 0.0), (True, 1e-5)])
@@ -97,6 +97,15 @@ def test_devices_and_precisions(classifier_folder):
         check_precision("int8", "cpu")
     with pytest.raises(ValueError, match="threads"):
         Predictor(classifier_folder, threads=0)
+
+
+@pytest.mark.skipif(not cpu_flags().intersection(BF16_FLAGS), reason="this CPU does not calculate in bfloat16")
+def test_bf16_rounds_to_eight_bits(classifier_folder, classifier_graph, clips):
+    predictor = Predictor(classifier_folder, precision="bf16")
+    assert predictor.settings["precision"] == "bf16"
+    moved = outputs_moved(predictor.run({"imgs": clips(2)}), classifier_graph.run(imgs=clips(2)))
+    # 0 would mean that the graph still ran in float32; a bfloat16 has 8 bits of precision.
+    assert all(0 < one.relative < 8 * 2 ** -8 for one in moved), moved
 
 
 def test_outputs_moved():

@@ -4,6 +4,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from alignment import short_training
 from alignment.compare import Allowance
 
 SYSTEM = "mvf"
@@ -42,7 +43,10 @@ def manifests() -> list[dict[str, Any]]:
               "inputs": {"scores": {"shape": [90, 12], "range": [0, 1]}, "boost": {"shape": [90], "range": [0, 1.2]},
                          "metric_labels": {"shape": [90], "range": [0, 9], "dtype": "int64"}},
               "stages": {"metric": {"mode": "eval", "about": "top-1, top-5, mean class accuracy; absent classes"}}}
-    return [small, shared, deep, metric, *_pipelines()]
+    training = short_training.manifest(
+        SYSTEM, run="configs/mvf/mini.yaml", layout="ucf101", names="models.mvf:upstream_name",
+        overrides=["data.root={data}", "data.split=1", "train.batch_size=4", "optimizer.lr=0.02", "train.workers=0"])
+    return [small, shared, deep, metric, training, *_pipelines()]
 
 
 def _pipelines() -> list[dict[str, Any]]:
