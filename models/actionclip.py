@@ -20,7 +20,7 @@ from models.backbones.clip import CLIP, Attention, ResidualAttentionBlock, sizes
 from models.backbones.clip import UPSTREAM_DROPPED as CLIP_DROPPED
 from models.backbones.clip_names import from_hugging_face, is_hugging_face
 from models.layers import LayerNorm
-from models.layers.init import constant_, normal_
+from models.layers.init import constant_, normal_, normal_linears_
 
 FUSIONS = ("meanP", "LSTM", "Conv_1D", "Transf", "Transf_cls")
 UPSTREAM_DROPPED = CLIP_DROPPED
@@ -125,7 +125,7 @@ class FusionTransformer(nn.Layer):
         super().__init__()
         self.resblocks = nn.LayerList([ResidualAttentionBlock(width=width, heads=heads, epsilon=1e-12)
                                        for _ in range(layers)])
-        initialize_linears(self)
+        normal_linears_(self, 0.02)  # packed projections keep Xavier, as upstream
 
     def forward(self, x):
         for block in self.resblocks:
@@ -221,14 +221,6 @@ def canonical(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     heads = ("frame_position_embeddings.", "lstm_visual.", "shift.", "transformer.cls_token", "transformer.pos_embed",
              "transformer.transformer_enc.")
     return {f"module.{name}" if name.startswith(heads) else name: array for name, array in state.items()}
-
-
-def initialize_linears(network: nn.Layer) -> None:
-    """Upstream's start of the fusion head: linear weights N(0, 0.02), biases 0; packed projections keep Xavier."""
-    for layer in network.sublayers():
-        if isinstance(layer, nn.Linear):
-            normal_(layer.weight, 0.02)
-            constant_(layer.bias, 0.0)
 
 
 def _wrapped_normal(parameter) -> None:
