@@ -189,9 +189,14 @@ def allowances(manifest: dict[str, Any]) -> list[Allowance]:
                   stage_scale=True),
     ]
     if manifest["config"].get("combos"):
-        made.append(Allowance(r"^backward64/.*grad:pred$", "Paddle's cross entropy keeps the floor 1e-12 of p(1 - p) in "
-                              "float32, 4e-9 off; it acts on logits below -27.6 only, which no network case has",
+        made.append(Allowance(r"^backward64/.*grad:pred$", "Paddle's cross entropy keeps its floor of p(1 - p) in "
+                              "float32 (1e-12, 4e-9 off); it acts on logits below -27.6 only, which no network has",
                               float64=5e-9))
+    if "backbone" in manifest["config"]:
+        made.append(Allowance(r"^backward/grad:path\d\.resConfUnit\d\.conv1\.bias$", "this gradient is a sum over "
+                              "pixels in front of a ReLU; in pvtv2-b5-s4 one of 655360 is within rounding of zero "
+                              "(1.2e-6 in float64, -1.2e-7 here) and counts or not: 1.6e-3 with it, 1.3e-6 without",
+                              float32=2e-3))
     if manifest["config"].get("blocks"):
         made.append(Allowance(r"^forward(64)?/.*\.running_(mean|var)$", "the bundle's recorder kept references to live "
                               "buffers, which the next run's reset overwrote: its values are the recipe's; its "
