@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import functools
 import importlib
 import os
 import pkgutil
@@ -20,11 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from alignment import cases, golden, twins, worker
+from alignment import cases, golden, initialization, twins, worker
 from alignment.bundle import Bundle, find_bundles, split_stage
-from alignment.results import GOLDEN, TWIN, Line, Outcome, Unit, step_of
+from alignment.results import GOLDEN, RULE, TWIN, Line, Outcome, Unit, step_of
 
-STEPS = ("data", "forward", "metric", "loss", "backward", "train")
+STEPS = ("init", "data", "forward", "metric", "loss", "backward", "train")
 GUIDE_STEPS = {"step1": "forward", "step2": "metric", "step3": "loss", "step4": "backward"}
 SHOWN_FAILURES = 8  # of one case on the console; the report has all
 
@@ -134,6 +135,11 @@ def plan(systems: list[str], steps: list[str], dtypes: list[str], sides: list[st
     jobs: list[Job] = []
     names: list[str] = []
     for system in systems:
+        if initialization.STEP in steps and initialization.has_rules(system):
+            names.append(f"{system}/{initialization.CASE}")
+            if only in (None, initialization.CASE):
+                unit = Unit(system, initialization.CASE, RULE)
+                jobs.append(Job(unit, functools.partial(initialization.run_system, system), 1.0))
         for manifest in importlib.import_module(f"alignment.cases.{system}").manifests():
             names.append(f"{system}/{manifest['case']}")
             if only in (None, manifest["case"]):

@@ -9,6 +9,7 @@ import paddle
 from paddle import nn
 
 from models import conversion
+from models.layers import init
 
 
 @contextlib.contextmanager
@@ -25,7 +26,7 @@ def default_dtype(dtype: str):
 def build(make: Callable[[], nn.Layer], state: dict[str, np.ndarray], dtype: str,
           upstream_name: conversion.Rename = str, dropped: Iterable[str] = ()) -> nn.Layer:
     """A network in ``dtype``, holding upstream's entries through the converter; in eval mode."""
-    with default_dtype(dtype):
+    with default_dtype(dtype), init.skipped():
         network = make()
     converted = conversion.from_upstream(state, network, upstream_name, dropped, "the recipe")
     conversion.load(network, converted, "the recipe")

@@ -9,12 +9,13 @@ import numpy as np
 from alignment.bundle import STEPS, split_stage
 from alignment.compare import Verdict
 
-TWIN, GOLDEN = "twin", "golden"
+TWIN, GOLDEN, RULE = "twin", "golden", "rule"
 
 
 @dataclass(frozen=True)
 class Unit:
-    """One comparison: a case on two sides. ``source`` is ``twin`` or ``golden``, ``side`` whom a bundle judged."""
+    """One comparison: a case on two sides. ``source`` is ``twin``, ``golden`` or ``rule``; ``side`` is whom a bundle
+    judged."""
 
     system: str
     case: str
@@ -26,13 +27,22 @@ class Unit:
     def title(self) -> str:
         if self.source == TWIN:
             return f"{self.system}/{self.case}: Paddle against the torch twin"
+        if self.source == RULE:
+            return f"{self.system}/{self.case}: Paddle against the original's rules"
         whose = "Paddle" if self.side == "paddle" else "the torch twin"
         return f"{self.system}/{self.case}: {whose} against the original's recorded values"
+
+    @property
+    def against(self) -> str:
+        """The reference, in a few words."""
+        return {TWIN: "torch twin", RULE: "original's rules"}.get(self.source, f"original's records, {self.side}")
 
     def command(self, stage: str, step: str) -> str:
         """The command that repeats one stage of it."""
         if self.source == GOLDEN:
             return f"python -m alignment golden {self.folder} --side {self.side} --only {stage}"
+        if self.source == RULE:
+            return f"python -m alignment {self.system} {step}"
         dtype = split_stage(stage)[1]
         return f"python -m alignment {self.system} {step} --case {self.case} --dtype {dtype} --no-golden"
 

@@ -55,7 +55,7 @@ def remeasure(manifest: dict[str, Any], request: dict[str, Any], exact: Mapping[
 
 def trajectories(stages: list[str]) -> set[str]:
     """The stages that are training runs, where rounding of one step reaches every tensor of the next."""
-    return {stage for stage in stages if split_stage(stage)[0] == "train"}
+    return {stage for stage in stages if split_stage(stage)[0] in ("train", "short_training")}
 
 
 def group_scales(magnitudes: Mapping[str, float]) -> dict[str, float]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from alignment import compare, rounding, worker
+from alignment import compare, rounding, short_training, worker
 from alignment.bundle import split_stage
 from alignment.compare import Verdict
 from alignment.results import TWIN, Line, Outcome, Unit, step_of
@@ -41,6 +41,8 @@ def run_case(manifest: dict[str, Any], steps: list[str], dtypes: list[str]) -> O
     outcome = Outcome(Unit(manifest["system"], manifest["case"], TWIN))
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="alignment-") as folder:
+        if "prepare" in manifest and stages:
+            manifest = short_training.prepare(manifest, Path(folder) / "prepared")
         runs = _compute(manifest, list(stages), dtypes, Path(folder))
         for label, pair in runs.pairs():
             step = stages[split_stage(label)[0]]

@@ -100,16 +100,24 @@ def _ask(side: str, manifest: dict[str, Any], stages: list[dict[str, Any]], fill
     request = folder / "request.json"
     request.write_text(json.dumps({"side": side, "manifest": manifest, "stages": stages, "fill_state": fill_state,
                                    "variant": variant or {}}))
-    environment = dict(os.environ, CUDA_VISIBLE_DEVICES="")
-    environment.setdefault("OMP_NUM_THREADS", str(threads or os.cpu_count() or 1))
-    status, errors = _run([sys.executable, "-m", "alignment.worker", str(request)], environment)
-    if status != 0:
-        tail = "\n".join(errors.strip().splitlines()[-25:])
-        raise RuntimeError(f"the {side} side of {manifest['system']}/{manifest['case']} failed "
-                           f"(exit status {status}):\n{tail}")
+    run_module("alignment.worker", request, f"the {side} side of {manifest['system']}/{manifest['case']}", threads)
     facts = json.loads((folder / "answer.json").read_text())
     arrays = StoredArrays(folder / "answer.npz", facts.pop("keys"))
     return Answer(arrays=arrays, **facts)
+
+
+def run_module(module: str, request: Path, title: str, threads: int | None = None) -> None:
+    """``python -m MODULE REQUEST`` in a process of its own.
+
+    Raises:
+        RuntimeError: if it fails, with ``title`` and its last lines.
+    """
+    environment = dict(os.environ, CUDA_VISIBLE_DEVICES="")
+    environment.setdefault("OMP_NUM_THREADS", str(threads or os.cpu_count() or 1))
+    status, errors = _run([sys.executable, "-m", module, str(request)], environment)
+    if status != 0:
+        tail = "\n".join(errors.strip().splitlines()[-25:])
+        raise RuntimeError(f"{title} failed (exit status {status}):\n{tail}")
 
 
 _children: set[subprocess.Popen] = set()

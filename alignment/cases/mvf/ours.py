@@ -8,6 +8,7 @@ import paddle
 import paddle.nn.functional as F
 
 from alignment import paddle_tools as tools
+from alignment import paddle_training
 from alignment.bundle import Run
 from alignment.cases.mvf import network_arguments, smooth_key
 from alignment.cases.mvf.data import sampling, transform
@@ -22,7 +23,7 @@ from models.mvf import UPSTREAM_DROPPED, MultiViewFusion, MVFNet, average_views,
 def stages(network: str) -> dict:
     return {"forward": forward, "loss": loss, "views": views, "backward": backward, "backward_train": backward_train,
             "bn_stats": bn_stats, "train": train, "metric": metric, "schedule": schedule,
-            "sampling": sampling, "transform": transform}
+            "sampling": sampling, "transform": transform, "short_training": paddle_training.train}
 
 
 def build(run: Run) -> MVFNet:
