@@ -27,7 +27,7 @@ from models.backbones.flownet_s import FLOW_UNIT, FULL, SLIM, FlowNetS
 from models.backbones.resnet import ResNet
 from models.heads.psp import FCNHead, PSPHead
 from models.layers.init import constant_, kaiming_normal_, normal_
-from models.layers.upsample import upsample
+from models.layers.upsample import upsample, upsampled_argmax
 from models.layers.warp import warp
 
 STEMS = {"csail": (64, 64, 128), "mmseg_v1c": (32, 32, 64)}
@@ -80,7 +80,7 @@ class DFF(nn.Layer):
         """int64 label maps ``[N, H, W]`` of the key frame and of the last frame, from the inputs of ``forward``."""
         key_map = self.key_map(seg[:, :, 0])
         field, scale = self.flow(flow[:, :, -1], self.key_half(flow[:, :, 0]))
-        return self.task(key_map).argmax(1), self.task(self.move(key_map, field, scale)).argmax(1)
+        return self.labels(key_map), self.labels(self.move(key_map, field, scale))
 
     # The steps, for whoever walks through a video.
 
@@ -120,6 +120,10 @@ class DFF(nn.Layer):
     def task(self, scores):
         """Score map ``[N, classes, H/4, W/4]`` -> logits ``[N, classes, H, W]``."""
         return upsample(self.net_task(scores), 4)
+
+    def labels(self, scores):
+        """The highest class of :meth:`task`, int64 ``[N, H, W]``."""
+        return upsampled_argmax(self.net_task(scores), 4)
 
     def _flow_input(self, image):
         return image if self.flow_input_scale == 1 else F.avg_pool2d(image, 2)

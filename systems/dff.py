@@ -134,14 +134,16 @@ class DFF:
         crop = tuple(data.crop) if training and data.crop else None
         repeat = data.repeat if training else 1
         if self.config.part == "flownets":
-            return FlowPairs(Path(data.root) / data.flow_pairs / folder, crop_size=crop, flow_style=data.flow_style,
+            flips = (data.flip, data.flow_vertical_flip) if training else (0.0, 0.0)
+            return FlowPairs(Path(data.root) / data.flow_pairs / folder, crop_size=crop, flips=flips,
+                             translate=data.flow_translate if training else 0, flow_style=data.flow_style,
                              unit=models.FLOW_UNIT, repeat=repeat)
         folders = cityscapes.Folders(Path(data.root), folder, data.images, data.labels)
         name = data.train_list if training else data.val_list
         snippets = (cityscapes.read_list(Path(data.root) / name.format(split=data.split)) if name
                     else cityscapes.find_snippets(folders))
-        augmentation = cityscapes.Augmentation(crop, data.flip, tuple(data.scales),
-                                               data.compatible_crop) if training else None
+        augmentation = cityscapes.Augmentation(crop, data.flip, tuple(data.scales), data.compatible_crop,
+                                               data.max_share, data.jitter) if training else None
         random_range = tuple(data.difference_range) if training and data.difference_range else None
         return cityscapes.CityscapesPairs(
             folders, snippets, differences=self.differences(split), repeat=repeat, flow_style=data.flow_style,
