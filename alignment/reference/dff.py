@@ -280,11 +280,6 @@ def warp(feature, flow, padding: str = "border"):
 
 # ---------------------------------------------------------------- losses
 
-def ignore_unlabelled(gt_raw):
-    """The bundles' labels: classes 19 and 20 stand for ignored pixels."""
-    return torch.where(gt_raw >= 19, torch.full_like(gt_raw, 255), gt_raw)
-
-
 def dff_loss(logits, gt):
     """Cross entropy over the pixels that are not ignored."""
     return F.cross_entropy(logits, gt, ignore_index=255)

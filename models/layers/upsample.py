@@ -19,8 +19,8 @@ def upsample(x, factor: int):
         ValueError: if ``factor`` is not a power of two.
     """
     _, channels, height, width = sizes(x)
-    rows = paddle.stack(phases(_maps(x), 1, factor), 2).reshape([-1, factor * height, width])
-    return paddle.stack(phases(rows, 2, factor), 3).reshape([-1, channels, factor * height, factor * width])
+    rows = _interleaved(phases(_maps(x), 1, factor), 1)
+    return _interleaved(phases(rows, 2, factor), 2).reshape([-1, channels, factor * height, factor * width])
 
 
 def upsampled_argmax(x, factor: int):
@@ -33,10 +33,9 @@ def upsampled_argmax(x, factor: int):
         ValueError: if ``factor`` is not a power of two.
     """
     _, channels, height, width = sizes(x)
-    labels = [part.reshape([-1, channels, height, width]).argmax(1)
-              for row in phases(_maps(x), 1, factor) for part in phases(row, 2, factor)]
-    joined = paddle.stack(labels, 1).reshape([-1, factor, factor, height, width])
-    return joined.transpose([0, 3, 1, 4, 2]).reshape([-1, factor * height, factor * width])
+    rows = [_interleaved([part.reshape([-1, channels, height, width]).argmax(1) for part in phases(row, 2, factor)], 2)
+            for row in phases(_maps(x), 1, factor)]
+    return _interleaved(rows, 1)
 
 
 def phases(maps, axis: int, factor: int) -> list:
@@ -60,3 +59,10 @@ def _maps(x):
     # Three axes: oneDNN leaves no blocked layout of a convolution in them, which it would reorder for each phase.
     _, _, height, width = sizes(x)
     return x.reshape([-1, height, width])
+
+
+def _interleaved(parts: list, axis: int):
+    """Maps ``[M, H, W]`` -> one in which row (axis 1) or column (axis 2) k comes from part k modulo their number."""
+    _, height, width = sizes(parts[0])
+    whole = (height * len(parts), width) if axis == 1 else (height, width * len(parts))
+    return paddle.stack(parts, axis + 1).reshape([-1, *whole])
