@@ -259,8 +259,8 @@ def _metric(run):
 def _transform(run):
     image, label = run.inputs["image"].astype(np.uint8), run.inputs["label"].astype(np.uint8)
     seg, flow = dff_data.transform(image)
-    crop = tuple(run.config["crop_size"])
-    return {"seg": seg, "flow": flow, "crop_start": dff_data.crop_starts(CROPS["size"], crop, CROPS["seed"], CROPS["count"]),
+    starts = dff_data.crop_starts(CROPS["size"], tuple(run.config["crop_size"]), CROPS["seed"], CROPS["count"])
+    return {"seg": seg, "flow": flow, "crop_start": starts,
             "down_image": dff_data.half_image(image), "down_label": dff_data.half_label(label)}
 
 
