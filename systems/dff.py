@@ -20,6 +20,7 @@ from deploy.label_video import LabelVideoPrediction
 from engine import distributed, schedules
 from engine.config import ConfigError, build, to_dict
 from engine.optimization import Group, Optimizer
+from engine.progress import progress
 from losses.flow import multiscale_endpoint_error
 from losses.segmentation import cross_entropy
 from models import conversion, weights
@@ -229,8 +230,9 @@ class DFF:
         test, data = self.config.test, self.config.data
         return VideoScheduler(
             steps, seg_input, lambda image: flow_input(image, data.flow_style),
-            key_interval=key_interval or test.key_interval, propagation=test.propagation, adaptive=test.adaptive,
-            threshold=test.threshold, multiple=8 if self.config.network.flow_input_scale == 1 else 16)
+            key_interval=test.key_interval if key_interval is None else key_interval,
+            propagation=test.propagation, adaptive=test.adaptive, threshold=test.threshold,
+            multiple=8 if self.config.network.flow_input_scale == 1 else 16)
 
     def predict(self, network: paddle.nn.Layer, path: str, key_interval: int | None = None,
                 exported: str | None = None) -> LabelVideoPrediction:
@@ -239,7 +241,7 @@ class DFF:
             raise ConfigError(f"part: prediction needs the whole network (dff), not {self.config.part}")
         steps = ExportedSteps(exported) if exported else NetworkSteps(network)
         reader, scheduler = VideoReader(path), self.scheduler(steps, key_interval)
-        results = [scheduler.step(reader.frames([index])) for index in range(len(reader))]
+        results = [scheduler.step(reader.frames([index])) for index in progress(range(len(reader)), "predict")]
         seconds = {kind: [r.seconds for r in results if r.key == (kind == "key")] for kind in ("key", "other")}
         total = sum(result.seconds for result in results)
         facts = {"key_interval": scheduler.key_interval,
