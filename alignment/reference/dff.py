@@ -38,6 +38,8 @@ class DFF(nn.Module):
                 module.train()
         for parameter in classifier.parameters():
             parameter.requires_grad = True
+        if self.scale_map is not None:
+            self.scale_map.bias.requires_grad = False  # its rate is 0 in the official network
         return self
 
     def key_map(self, image):
