@@ -149,11 +149,24 @@ class DFF(nn.Layer):
         parts += [] if self.scale_map is None else [self.scale_map]
         return [parameter for part in parts for parameter in part.parameters() if not parameter.stop_gradient]
 
-    def init_task(self) -> None:
-        """Xavier-normal task layer with zero bias, scale map 1 everywhere. The article does this after loading the
-        parts' weights, so a whole checkpoint has to be loaded later."""
+    def init_task(self, start: str = "xavier") -> None:
+        """Scale map 1 everywhere, task layer with zero bias. The article does this after loading the parts' weights,
+        so a whole checkpoint has to be loaded later.
+
+        Args:
+            start: ``xavier`` draws the task layer (the article: it scrambles the classes until it is trained);
+                ``identity`` lets trained parts work as they are.
+
+        Raises:
+            ValueError: for another start.
+        """
         classes = self.net_task.weight.shape[0]
-        normal_(self.net_task.weight, (2.0 / (2 * classes)) ** 0.5)
+        if start == "xavier":
+            normal_(self.net_task.weight, (2.0 / (2 * classes)) ** 0.5)
+        elif start == "identity":
+            self.net_task.weight.set_value(paddle.eye(classes, dtype=self.net_task.weight.dtype)[:, :, None, None])
+        else:
+            raise ValueError(f"start of the task layer {start!r}: expected xavier or identity")
         constant_(self.net_task.bias, 0.0)
         if self.scale_map is not None:
             constant_(self.scale_map.weight, 0.0)

@@ -61,7 +61,7 @@ class DFF:
         network = models.DFF(pspnet=self._pspnet(), flownet=self._flownet(), num_classes=options.num_classes,
                              scale_map=options.scale_map, warp_padding=options.warp_padding,
                              flow_input_scale=options.flow_input_scale)
-        network.init_task()
+        network.init_task(options.task_start)
         network.set_train()
         return network
 
@@ -92,7 +92,7 @@ class DFF:
             for path, inner in ((options.pspnet_weights, network.net_feat), (options.flow_weights, network.flownet)):
                 if path:
                     self.load_weights(inner, path)
-            network.init_task()
+            network.init_task(options.task_start)
         if self.config.pretrained:
             self.load_weights(network, self.config.pretrained)
 

@@ -61,6 +61,8 @@ class NetworkConfig:
     warp_padding: str = option("border", "what lies outside the key map: its border or zeros",
                                choices=("border", "zeros"))
     flow_input_scale: float = option(1.0, "1, or 0.5 for flow on half-size images", choices=(1.0, 0.5))
+    task_start: str = option("xavier", "task layer before training: random (article), or one that changes nothing",
+                             choices=("xavier", "identity"))
     backbone_weights: str | None = option(None, "ImageNet ResNet file to train PSPNet from")
     pspnet_weights: str | None = option(None, "PSPNet file to train DFF from")
     flow_weights: str | None = option(None, "flow network file to train DFF from")

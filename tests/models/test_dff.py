@@ -78,6 +78,16 @@ def test_scale_map_starts_as_ones_and_half_flow_keeps_the_size():
     assert network.scale_map.bias.stop_gradient
 
 
+def test_an_identity_as_task_layer_leaves_the_scores_alone():
+    network = small()
+    assert not np.allclose(network.net_task.weight.numpy()[:, :, 0, 0], np.eye(5))
+    network.init_task("identity")
+    scores = paddle.to_tensor(np.random.default_rng(0).random((1, 5, 3, 4)).astype("float32"))
+    np.testing.assert_array_equal(network.net_task(scores).numpy(), scores.numpy())
+    with pytest.raises(ValueError, match="zeros"):
+        network.init_task("zeros")
+
+
 class Recorded:
     """Steps that say what was asked of them."""
 
