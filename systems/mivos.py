@@ -59,6 +59,7 @@ class NetworkConfig:
     top_k: int = option(50, "memory positions a query may use when it reads (0: all)", low=0)
     km: float = option(0.0, "width of the Gaussian of the kernelised read; 5.6 in the scripts (0: none)", low=0.0)
     depth: int = option(50, "layers of the ResNets", choices=(18, 34, 50))
+    base_channels: int = option(64, "width of the ResNets' first stage; published networks have 64", low=8)
     width: int = option(512, "channels of a memory value", choices=(64, 128, 256, 512))
     s2m_output_stride: int = option(16, "of scribble-to-mask", choices=(8, 16))
     backbone_weights: str | None = option(None, "ImageNet ResNet file (torchvision names) for both encoders")
@@ -121,12 +122,14 @@ class Mivos:
         options, part = self.config.network, part or self.config.part
         if part == "propagation":
             made = propagation.PropagationNetwork(
-                top_k=options.top_k or None, km=options.km or None, depth=options.depth, width=options.width,
+                top_k=options.top_k or None, km=options.km or None, depth=options.depth,
+                base_channels=options.base_channels, width=options.width,
                 single_object=self.config.part == part and self.config.data.stage == "static")
         elif part == "fusion":
             made = fusion.FusionNet()
         else:
-            made = s2m.S2M(output_stride=options.s2m_output_stride, depth=options.depth)
+            made = s2m.S2M(output_stride=options.s2m_output_stride, depth=options.depth,
+                           base_channels=options.base_channels)
         made.init_weights()
         return made
 
@@ -288,7 +291,8 @@ class Mivos:
                               "network.propagation_weights")
         whole = self.network("propagation")
         self.load_weights(whole, path, "propagation")
-        frozen = propagation.AttentionReadNetwork(depth=options.depth, width=options.width)
+        frozen = propagation.AttentionReadNetwork(depth=options.depth, base_channels=options.base_channels,
+                                                  width=options.width)
         kept = {name: array for name, array in conversion.arrays(whole).items() if not name.startswith("decoder.")}
         conversion.load(frozen, kept, path)
         frozen.eval()

@@ -143,7 +143,7 @@ def _session(video, truth, objects, networks, options, scribbles, robot):
         def draw(height, width, strokes=renamed):
             return positive_negative(scribble_map(strokes, height, width), core.k)
 
-        _, prob, _ = scribbles_to_mask(networks["s2m"], images[frame], core.masks[frame], core.k, draw,
+        _, prob, _ = scribbles_to_mask(networks["s2m"], images[frame], core.labels_at(frame), core.k, draw,
                                        displaced=options.displaced_scribbles)
         if interaction in SCHEDULE:
             core.interact(core.unpadded(prob), frame)

@@ -45,16 +45,16 @@ class PropagationNetwork(nn.Layer):
             clips have three frames, and a sparse softmax has sparse gradients.
         km: width of the Gaussian of the kernelised read (evaluation), or None. 5.6 in upstream's scripts.
         single_object: the memory encoder gets no mask of the other objects (static-image stage): 4 channels.
-        depth: of the two ResNets; 50 in all published weights, 18 for miniatures.
+        depth, base_channels: of the two ResNets; 50 and 64 in all published weights, less for miniatures.
         width: channels of a value and of the decoder's widest stage; a key has a quarter. 512 in published weights.
     """
 
     def __init__(self, *, top_k: int | None = 50, km: float | None = None, single_object: bool = False,
-                 depth: int = 50, width: int = 512):
+                 depth: int = 50, base_channels: int = 64, width: int = 512):
         super().__init__()
         self.top_k, self.km, self.single_object, self.width = top_k, km, single_object, width
-        self.mask_rgb_encoder = memory_encoder(single_object, depth)
-        self.rgb_encoder = query_encoder(depth)
+        self.mask_rgb_encoder = memory_encoder(single_object, depth, base_channels)
+        self.rgb_encoder = query_encoder(depth, base_channels)
         f4, f8, f16 = self.rgb_encoder.channels
         self.kv_m_f16 = KeyValue(f16, width)
         self.kv_q_f16 = KeyValue(f16, width)
@@ -196,10 +196,10 @@ class AttentionReadNetwork(nn.Layer):
     Its names are a subset of the propagation network's, whose file it loads (without the decoder).
     """
 
-    def __init__(self, *, depth: int = 50, width: int = 512):
+    def __init__(self, *, depth: int = 50, base_channels: int = 64, width: int = 512):
         super().__init__()
-        self.mask_rgb_encoder = memory_encoder(single_object=False, depth=depth)
-        self.rgb_encoder = query_encoder(depth)
+        self.mask_rgb_encoder = memory_encoder(False, depth, base_channels)
+        self.rgb_encoder = query_encoder(depth, base_channels)
         self.kv_m_f16 = KeyValue(self.rgb_encoder.channels[2], width)
         self.kv_q_f16 = KeyValue(self.rgb_encoder.channels[2], width)
 
@@ -234,14 +234,15 @@ def upstream_name(name: str) -> str:
     return name.replace("rgb_encoder.layer1.", "rgb_encoder.res2.") if name.startswith("rgb_encoder.") else name
 
 
-def memory_encoder(single_object: bool, depth: int) -> ResNet:
+def memory_encoder(single_object: bool, depth: int, base_channels: int) -> ResNet:
     """ResNet up to 1/16 on image, mask and the other objects' masks; every convolution has a bias."""
-    return ResNet(depth=depth, in_channels=4 if single_object else 5, num_stages=3, out_stages=(2,), conv_bias=True)
+    return ResNet(depth=depth, in_channels=4 if single_object else 5, base_channels=base_channels, num_stages=3,
+                  out_stages=(2,), conv_bias=True)
 
 
-def query_encoder(depth: int) -> ResNet:
+def query_encoder(depth: int, base_channels: int) -> ResNet:
     """ResNet up to 1/16 on the image alone; outputs at 1/4, 1/8, 1/16."""
-    return ResNet(depth=depth, num_stages=3, out_stages=(0, 1, 2))
+    return ResNet(depth=depth, base_channels=base_channels, num_stages=3, out_stages=(0, 1, 2))
 
 
 def others(masks):

@@ -108,9 +108,10 @@ def sequence(run):
                           mem_freq=run.config["mem_freq"], mem_profile=run.config["mem_profile"])
     out = {}
     for r, (mask, frame) in enumerate(zip(masks, frames, strict=True)):
-        result = video.interact(mask, frame)
+        video.interact(mask, frame)
+        result = video.masks
         out |= {f"round{r}/prob_{t}": video.prob(t) for t in range(video.length)}
-        out |= {f"round{r}/masks": result.copy(), f"round{r}/areas": np.stack(
+        out |= {f"round{r}/masks": result, f"round{r}/areas": np.stack(
             [(result == label).sum((1, 2)) for label in range(video.k + 1)], 1)}
     return out
 
