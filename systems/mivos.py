@@ -89,6 +89,8 @@ class InferenceConfig:
     displaced_scribbles: bool = option(False, "draw scribbles on the padded grid, as the original does")
     click_radius: float = option(3.0, "arm of the cross that a click becomes, pixels", low=0.5)
     protocol: str = option("semi", "how test.py judges", choices=("semi", "interactive", "youtube"))
+    robot: str = option("auto", "who scribbles in the interactive protocol; auto: davisinteractive's where installed",
+                        choices=("auto", "own", "davisinteractive"))
     save_masks: str | None = option(None, "folder for the masks that test.py computes")
 
 

@@ -57,7 +57,7 @@ def video(rng, *, objects: int, frames: int = FRAMES) -> tuple[np.ndarray, np.nd
         size = rng.uniform(15, 21)
         angle = 2 * np.pi * (index / objects + rng.uniform(-0.08, 0.08)) + 0.3
         way = np.array([np.cos(angle) * 0.36 * WIDTH, np.sin(angle) * 0.30 * HEIGHT])
-        colour = cv2.cvtColor(np.uint8([[[(hue + 26 * index) % 180, 170, 225]]]), cv2.COLOR_HSV2RGB)[0, 0]
+        colour = cv2.cvtColor(np.uint8([[[(hue + 50 * index) % 180, 170, 225]]]), cv2.COLOR_HSV2RGB)[0, 0]
         shapes.append({"size": size, "way": way, "texture": _texture(rng, (64, 64), colour, 30),
                        "round": rng.random() < 0.5, "turn": rng.uniform(-0.15, 0.15), "phase": rng.uniform(0, 3)})
     images, labels = [], []
