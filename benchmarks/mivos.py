@@ -133,7 +133,7 @@ def measure_memory(options) -> None:
     def watch(steps, total):
         for t in steps:
             yield t
-            if (t + 1) % 50 == 0:
+            if (t + 1) % 25 == 0:
                 marks[t + 1] = round(peak_memory())
 
     core.interact(mask, 0, progress=watch)
