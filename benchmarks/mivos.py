@@ -165,7 +165,7 @@ def _network_peak(objects: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("what", choices=("read", "memory"))
+    parser.add_argument("what", nargs="?", choices=("read", "memory"), default="read")
     parser.add_argument("--slots", type=int, default=50, help="memory frames of the read")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--frames", type=int, default=300)

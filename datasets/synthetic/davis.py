@@ -1,8 +1,9 @@
 """Miniature of what MiVOS is trained and judged on: videos in DAVIS' layout with scribbles, single images with masks,
 generated propagations for the fusion.
 
-Two or three discs and rounded boxes of *similar* texture move over a textured ground, cross and occlude each other:
-colour says object or ground, only the memory of the first frame says which object.
+Two or three discs and boxes of alike texture, brightness and shape move over a textured ground, cross and occlude each
+other. Saturation says object or ground; only the memory of the first frame says which object, since the three colours
+are dealt out anew in every video.
 """
 from __future__ import annotations
 
