@@ -11,8 +11,7 @@ def chosen(tmp_path, monkeypatch, text, before=None):
     if text:
         path.write_text(text)
     models._name_kernels_for_amd(path)
-    found = os.environ.pop("MKL_DEBUG_CPU_TYPE", None)
-    return found
+    return os.environ.pop("MKL_DEBUG_CPU_TYPE", None)
 
 
 def test_only_an_amd_with_avx2_is_told(tmp_path, monkeypatch):
