@@ -25,6 +25,7 @@ from models.layers.init import constant_, normal_, normal_linears_
 FUSIONS = ("meanP", "LSTM", "Conv_1D", "Transf", "Transf_cls")
 UPSTREAM_DROPPED = CLIP_DROPPED
 FRAME_POSITIONS = 77  # rows of the fusion head's position table, whatever T is
+TOKEN_HEADS = 8  # of Transf_cls, whatever its width: the original does not derive them
 
 
 def upstream_name(name: str) -> str:
@@ -89,7 +90,7 @@ class FrameFusion(nn.Layer):
         if kind == "Transf":
             self.transformer = FusionTransformer(width=width, heads=max(depth_width // 64, 1))
         elif kind == "Transf_cls":
-            self.transformer = TokenTransformer(width=width, heads=max(depth_width // 64, 1), segments=segments)
+            self.transformer = TokenTransformer(width=width, heads=TOKEN_HEADS, segments=segments)
         elif kind == "LSTM":
             self.lstm_visual = nn.LSTM(width, width)
         elif kind == "Conv_1D":

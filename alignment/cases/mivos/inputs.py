@@ -9,6 +9,11 @@ import numpy as np
 Arrays = dict[str, np.ndarray]
 
 
+def layers(run) -> set[str]:
+    """Upstream's names of the layers with weights, whose outputs are compared where a whole run asks for them."""
+    return {name.rpartition(".")[0] for name in run.state} if run.wanted is None else set()
+
+
 def enlarge(array: np.ndarray, times: int = 4) -> np.ndarray:
     """Repeat every pixel of the last two axes ``times`` x ``times``."""
     return array.repeat(times, -2).repeat(times, -1)
@@ -35,9 +40,10 @@ def propagation_steps(run) -> Arrays:
 
 def propagation_train(run) -> Arrays:
     """A batch of three frames: rgb [B, 3, 3, H, W]; gt, sec_gt [B, 3, 1, H, W]; cls_gt [B, 3, H, W]; selector."""
-    label, selector = labels(run.inputs["owner"]), run.inputs["selector"]
-    label = np.where((label == 2) & (selector[:, 1] < 0.5)[:, None, None, None], 0, label)
+    label, selector = labels(run.inputs["owner"]), run.inputs.get("selector")  # single objects need none
     single = bool(run.config.get("single_object", False))
+    if selector is not None:
+        label = np.where((label == 2) & (selector[:, 1] < 0.5)[:, None, None, None], 0, label)
     if single:
         label = np.minimum(label, 1)
     batch = {"rgb": run.inputs["rgb"], "gt": (label == 1)[:, :, None].astype(run.dtype), "cls_gt": label}
@@ -163,3 +169,15 @@ def sampling_cases(run) -> list[tuple[str, int, int]]:
 
 ELLIPSES = {"small": ("ellipses_gt", "ellipses_pred", (5, 96, 110), 3),
             "davis": ("ellipses_gt480", "ellipses_pred480", (2, 480, 854), 2)}
+
+
+def summaries(run, summary) -> dict:
+    """``summary(values, samples, max_time)`` of the recorded report, by J and F together and by J alone."""
+    rows, samples, objects = report(run)
+    out, max_time = {}, 240.0 * np.mean([objects[name] for name, _ in samples])
+    for name, columns in (("J_AND_F", (0, 1)), ("J", (0,))):
+        made = summary({place: (row[:, columns].mean(1), seconds) for place, (row, seconds) in rows.items()}, samples,
+                       max_time)
+        out |= {f"{name}_auc": made["auc"], f"{name}_at60": made["at"], f"{name}_time": made["time"],
+                f"{name}_curve": made["curve"]}
+    return {name: np.asarray(value, np.float64) for name, value in out.items()}

@@ -36,16 +36,15 @@ def _labels(run: Run) -> torch.Tensor:
 def forward(run: Run) -> dict[str, np.ndarray]:
     network = build(run)
     (frames,) = tools.tensors(run.inputs, "imgs")
-    fused: dict[str, np.ndarray] = {}
-    for name, module in network.named_modules():
-        if isinstance(module, MultiViewFusion) and module.channels:
-            module.net.register_forward_pre_hook(
-                lambda net, inputs, name=name: fused.update({f"mvf_out:{name}": tools.array(inputs[0])}))
     with torch.no_grad(), tools.Recorder(network) as recorder:
+        for name, module in network.named_modules():
+            if isinstance(module, MultiViewFusion) and module.channels:
+                module.net.register_forward_pre_hook(lambda net, inputs, name=name: recorder.arrays.update(
+                    {f"mvf_out:{name}": tools.array(inputs[0])}))
         logits = network(frames)
     made = {name.removeprefix("backbone."): value for name, value in recorder.arrays.items()
-            if re.fullmatch(r"backbone\.(maxpool|layer\d)", name)}
-    made = {"logits": tools.array(logits), **made, **fused}
+            if re.fullmatch(r"backbone\.(maxpool|layer\d)|mvf_out:.*", name)}
+    made = {"logits": tools.array(logits), **made}
     if run.wanted is None:
         made = {**recorder.arrays, **made}  # in order of execution: the first to fail is the first divergence
     return made
