@@ -3,6 +3,7 @@
 ```
 videos/0000.mp4 ...                      train.txt val.txt heldout.txt            path TAB label
 frames/0000/img_00001.jpg ...            train_frames.txt val_frames.txt heldout_frames.txt   folder frames label
+                                         train_folders.txt val_folders.txt heldout_folders.txt   folder TAB label
 labels.csv (18 seen sentences)           heldout.csv (6 sentences of the same words)
 ```
 Six colours times four directions make 24 sentences. Six are held out: three of the colours never move left or right in
@@ -43,7 +44,7 @@ def write(folder: Path, seed: int) -> None:
     number = 0
     for part, (name, clips) in enumerate(CLIPS.items()):
         names = held if name == "heldout" else seen
-        lines, counted = [], []
+        lines, counted, folders = [], [], []
         for index in range(clips):
             for label, sentence in enumerate(names):
                 rng = np.random.default_rng([seed, part, index, label])
@@ -54,9 +55,11 @@ def write(folder: Path, seed: int) -> None:
                     write_image(folder / f"frames/{number:04}/img_{place:05}.jpg", frame)
                 lines.append(f"videos/{number:04}.mp4\t{label}\n")
                 counted.append(f"frames/{number:04} {FRAMES} {label}\n")
+                folders.append(f"frames/{number:04}\t{label}\n")
                 number += 1
         (folder / f"{name}.txt").write_text("".join(lines))
         (folder / f"{name}_frames.txt").write_text("".join(counted))
+        (folder / f"{name}_folders.txt").write_text("".join(folders))
     for file, names in (("labels.csv", seen), ("heldout.csv", held)):
         (folder / file).write_text("id,name\n" + "".join(f"{i},{text}\n" for i, text in enumerate(names)))
 

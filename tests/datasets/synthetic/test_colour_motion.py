@@ -30,7 +30,9 @@ def test_layout(tmp_path, monkeypatch):
     for name, count in (("train", 36), ("val", 18), ("heldout", 6)):
         videos = read_list(folder / f"{name}.txt")
         frames = read_list(folder / f"{name}_frames.txt", counted=True)
+        folders = read_list(folder / f"{name}_folders.txt")
         assert len(videos) == len(frames) == count
+        assert [(entry.name, entry.label) for entry in folders] == [(entry.name, entry.label) for entry in frames]
         assert [entry.label for entry in videos] == [entry.label for entry in frames]
         assert all(len(list((folder / entry.name).glob("img_*.jpg"))) == entry.frames for entry in frames)
     clips = [VideoReader(folder / entry.name) for entry in read_list(folder / "val.txt")]
