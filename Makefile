@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+SYSTEM ?= all
 CONFIG ?= test_tipc/configs/mvf/train_infer_python.txt
 MODE ?= lite_train_lite_infer
 
-.PHONY: align test lint tipc bench clean
+.PHONY: align faults test lint tipc bench clean
 
 $(VENV)/.installed: requirements.txt requirements-align.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
@@ -13,7 +14,10 @@ $(VENV)/.installed: requirements.txt requirements-align.txt requirements-dev.txt
 	touch $@
 
 align: $(VENV)/.installed
-	$(BIN)/python -m alignment all --golden --report report
+	$(BIN)/python -m alignment $(SYSTEM) --golden --report report
+
+faults: $(VENV)/.installed
+	$(BIN)/python -m alignment faults all --report report
 
 test: $(VENV)/.installed lint
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile

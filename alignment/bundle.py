@@ -18,7 +18,7 @@ STEPS = {
     "metric": ("metric",),
     "loss": ("loss",),
     "backward": ("backward", "backward_train", "bn_stats"),
-    "train": ("train", "schedule"),
+    "train": ("train", "short_training", "schedule"),
 }
 
 

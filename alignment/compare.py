@@ -154,7 +154,7 @@ def find_allowance(key: str, allowances: list[Allowance]) -> Allowance | None:
 
 # Kinds of tensors whose float32 rounding is shared: a single ReLU that flips moves every gradient behind it, and
 # which parameter it hits hardest is chance. They are judged one by one, by the yardstick of the worst of their kind.
-_KINDS = re.compile(r"(?:^|[./])(grad|rows|param|state|buffer|slot)[:/]")
+_KINDS = re.compile(r"(?:^|[./])(grad|rows|param|state|buffer|slot|first)[:/]")
 
 
 def group(key: str, trajectory: bool = False) -> str | None:

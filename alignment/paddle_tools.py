@@ -8,7 +8,12 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from alignment import recipe
+from engine.optimization import Optimizer
 from models import conversion
+from models.layers import init
+
+SLOTS = ("momentum_buffer", "exp_avg", "exp_avg_sq")  # torch.optim's names
 
 
 @contextlib.contextmanager
@@ -25,17 +30,71 @@ def default_dtype(dtype: str):
 def build(make: Callable[[], nn.Layer], state: dict[str, np.ndarray], dtype: str,
           upstream_name: conversion.Rename = str, dropped: Iterable[str] = ()) -> nn.Layer:
     """A network in ``dtype``, holding upstream's entries through the converter; in eval mode."""
-    with default_dtype(dtype):
+    with default_dtype(dtype), init.skipped():
         network = make()
     converted = conversion.from_upstream(state, network, upstream_name, dropped, "the recipe")
     conversion.load(network, converted, "the recipe")
     network.eval()
+    for watcher in FirstUpdate.active:
+        watcher.networks.append((network, upstream_name))
     return network
 
 
 def tensors(inputs: dict[str, np.ndarray], *names: str, gradient: bool = False) -> list[paddle.Tensor]:
     """The named inputs as tensors."""
     return [paddle.to_tensor(inputs[name], stop_gradient=not gradient) for name in names]
+
+
+class FirstUpdate:
+    """What stands right after the first update inside the context, at most 4096 values of each tensor: parameters and
+    statistics as ``first:NAME``, what the optimizer remembers of float64 parameters as ``first:SLOT:NAME``.
+
+    A few updates later a fault of one group of parameters has reached all of them; here it still stands alone. Every
+    network that :func:`build` makes inside the context and that the optimizer trains is read.
+    """
+
+    active: list[FirstUpdate] = []
+
+    def __init__(self):
+        self.networks: list[tuple[nn.Layer, conversion.Rename]] = []
+        self.arrays: dict[str, np.ndarray] = {}
+
+    def __enter__(self) -> FirstUpdate:
+        self.active.append(self)
+        self._step = Optimizer.step
+
+        def step(optimizer: Optimizer) -> None:
+            self._step(optimizer)
+            if not self.arrays:
+                self._read(optimizer)
+        Optimizer.step = step
+        return self
+
+    def _read(self, optimizer: Optimizer) -> None:
+        trained = {id(parameter) for parameter in optimizer.parameters.values()}
+        for network, upstream_name in self.networks:
+            if trained & {id(parameter) for parameter in network.parameters()}:
+                self.arrays.update({f"first:{name}": recipe.sample(value)
+                                    for name, value in entries(network, upstream_name).items()})
+                self.arrays.update({f"first:{name}": recipe.sample(value)
+                                    for name, value in _slots(optimizer, network, upstream_name).items()})
+
+    def __exit__(self, *error) -> None:
+        Optimizer.step = self._step
+        self.active.remove(self)
+
+
+def _slots(optimizer: Optimizer, network: nn.Layer, upstream_name: conversion.Rename) -> dict[str, np.ndarray]:
+    """``SLOT:NAME`` of float64 parameters by upstream name; Paddle's float32 kernels keep theirs in another form."""
+    ours = {id(getattr(layer, last)): name for name, (layer, last) in conversion.entries(network).items()}
+    found: dict[str, dict[str, np.ndarray]] = {slot: {} for slot in SLOTS}
+    for key, tensor in optimizer.slots().items():
+        slot, name = key.split(":", 1)
+        parameter = optimizer.parameters[name]
+        if slot in found and parameter.dtype == paddle.float64 and id(parameter) in ours:
+            found[slot][ours[id(parameter)]] = tensor.numpy()
+    return {f"{slot}:{name}": value for slot, arrays in found.items()
+            for name, value in conversion.to_upstream(arrays, network, upstream_name).items()}
 
 
 class Recorder:

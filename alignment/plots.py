@@ -109,7 +109,8 @@ def _losses(outcome: Outcome) -> list[Picture]:
     title = f"{outcome.unit.case}: training losses ({other})"
     above.set(ylabel="loss", title=title)
     below.set(yscale="log", xlabel="step", ylabel="relative distance")
-    below.set_xticks(range(len(next(iter(series.values()))[0])))
+    steps = len(next(iter(series.values()))[0])
+    below.set_xticks(range(0, steps, max(1, steps // 10)))
     _legend(above)
     return [_picture(figure, title, f"Both sides from the same weights on the same data; {other} wide, Paddle dashed.")]
 

@@ -16,10 +16,10 @@ from typing import Any
 import jinja2
 
 from alignment import compare, official, plots, worker
-from alignment.results import GOLDEN, TWIN, Line, Outcome, worst
+from alignment.results import GOLDEN, RULE, TWIN, UPSTREAM, Line, Outcome, worst
 from engine.files import atomic_write
 
-STEPS = ("data", "forward", "metric", "loss", "backward", "train")
+STEPS = ("init", "data", "forward", "metric", "loss", "backward", "train")
 NEAREST = 8  # tensors nearest to their limit, shown for each system
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -90,11 +90,13 @@ def collect(outcomes: list[Outcome], gaps: list[str], customary: dict[str, dict[
 
 def _system(name: str, outcomes: list[Outcome], customary: dict[str, str]) -> dict[str, Any]:
     lines = [line for outcome in outcomes for line in outcome.lines]
-    floats = [line for line in lines if line.verdict.passed and line.verdict.relative > 0]
+    floats = [line for line in lines
+              if line.verdict.passed and line.verdict.relative > 0 and line.unit.source != RULE]
     return {
         "name": name, "passed": all(outcome.passed for outcome in outcomes), "outcomes": outcomes,
         "rows": [(title, {step: _cell(lines, source, step) for step in STEPS})
-                 for source, title in ((TWIN, "twin"), (GOLDEN, "original"))
+                 for source, title in ((RULE, "rules"), (TWIN, "twin"), (GOLDEN, "original"),
+                                       (UPSTREAM, "original, run here"))
                  if any(outcome.unit.source == source for outcome in outcomes)],
         "stages": [row for outcome in outcomes for row in _stages(outcome)],
         "nearest": sorted(floats, key=lambda line: line.verdict.margin)[:NEAREST],

@@ -1,6 +1,7 @@
 """What an alignment run found: plain data that the console, the report and the official artefacts are made from."""
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -9,31 +10,48 @@ import numpy as np
 from alignment.bundle import STEPS, split_stage
 from alignment.compare import Verdict
 
-TWIN, GOLDEN = "twin", "golden"
+TWIN, GOLDEN, RULE, UPSTREAM = "twin", "golden", "rule", "upstream"
 
 
 @dataclass(frozen=True)
 class Unit:
-    """One comparison: a case on two sides. ``source`` is ``twin`` or ``golden``, ``side`` whom a bundle judged."""
+    """One comparison: a case on two sides. ``source`` is ``twin``, ``golden``, ``rule`` or ``upstream``; ``side`` is
+    whom a bundle or an original judged."""
 
     system: str
     case: str
     source: str
     side: str = "paddle"
-    folder: str = ""  # of a bundle
+    folder: str = ""  # of a bundle; of a checkout, behind the original's name: ``mvf DIR``
 
     @property
     def title(self) -> str:
         if self.source == TWIN:
             return f"{self.system}/{self.case}: Paddle against the torch twin"
+        if self.source == RULE:
+            return f"{self.system}/{self.case}: Paddle against the original's rules"
         whose = "Paddle" if self.side == "paddle" else "the torch twin"
+        if self.source == UPSTREAM:
+            return f"{self.system}/{self.case}: {whose} against the original's own code"
         return f"{self.system}/{self.case}: {whose} against the original's recorded values"
+
+    @property
+    def against(self) -> str:
+        """The reference, in a few words."""
+        return {TWIN: "torch twin", RULE: "original's rules", UPSTREAM: f"original run here, {self.side}"}.get(
+            self.source, f"original's records, {self.side}")
 
     def command(self, stage: str, step: str) -> str:
         """The command that repeats one stage of it."""
         if self.source == GOLDEN:
             return f"python -m alignment golden {self.folder} --side {self.side} --only {stage}"
+        if self.source == RULE:
+            return f"python -m alignment {self.system} {step}"
         dtype = split_stage(stage)[1]
+        if self.source == UPSTREAM:
+            name, checkout = self.folder.split(" ", 1)
+            return (f"python -m alignment upstream {name} {step} --checkout {shlex.quote(checkout)} "
+                    f"--case {self.case} --dtype {dtype} --side {self.side}")
         return f"python -m alignment {self.system} {step} --case {self.case} --dtype {dtype} --no-golden"
 
 

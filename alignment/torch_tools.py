@@ -6,6 +6,11 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from alignment import recipe
+
+SLOTS = ("momentum_buffer", "exp_avg", "exp_avg_sq")
 
 
 def build(make: Callable[[], nn.Module], state: dict[str, np.ndarray], dtype: str) -> nn.Module:
@@ -13,6 +18,8 @@ def build(make: Callable[[], nn.Module], state: dict[str, np.ndarray], dtype: st
     network = make()
     network.to(getattr(torch, dtype))
     network.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in state.items()}, strict=True)
+    for watcher in FirstUpdate.active:
+        watcher.networks.append(network)
     return network.eval()
 
 
@@ -25,6 +32,42 @@ def state_entries(network: nn.Module) -> list[list]:
 def tensors(inputs: dict[str, np.ndarray], *names: str, gradient: bool = False) -> list[torch.Tensor]:
     """The named inputs as tensors."""
     return [torch.from_numpy(np.array(inputs[name])).requires_grad_(gradient) for name in names]
+
+
+class FirstUpdate:
+    """Parameters and statistics right after the first update inside the context; see ``paddle_tools.FirstUpdate``."""
+
+    active: list[FirstUpdate] = []
+
+    def __init__(self):
+        self.networks: list[nn.Module] = []
+        self.arrays: dict[str, np.ndarray] = {}
+
+    def __enter__(self) -> FirstUpdate:
+        self.active.append(self)
+        self._hook = register_optimizer_step_post_hook(self._stepped)
+        return self
+
+    def _stepped(self, optimizer, args, kwargs) -> None:
+        if self.arrays:
+            return
+        trained = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+        for network in self.networks:
+            if trained & {id(parameter) for parameter in network.parameters()}:
+                self.arrays.update({f"first:{name}": recipe.sample(value) for name, value in entries(network).items()
+                                    if not name.endswith("num_batches_tracked")})
+                self.arrays.update({f"first:{slot}:{name}": recipe.sample(array(value[slot])) for slot in SLOTS
+                                    for name, value in _remembered(optimizer, network).items() if slot in value})
+
+    def __exit__(self, *error) -> None:
+        self._hook.remove()
+        self.active.remove(self)
+
+
+def _remembered(optimizer: torch.optim.Optimizer, network: nn.Module) -> dict[str, dict]:
+    """What the optimizer keeps of each float64 parameter, by name."""
+    return {name: optimizer.state[parameter] for name, parameter in network.named_parameters()
+            if parameter in optimizer.state and parameter.dtype == torch.float64}
 
 
 class Recorder:

@@ -5,6 +5,7 @@ is a JSON file; the answer is an ``.npz`` of arrays and a JSON of shapes, summar
 """
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -14,7 +15,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 class Answer:
     """What a side computed: arrays by ``stage/name`` in the order they were made, and facts of the whole arrays."""
 
-    arrays: Mapping[str, np.ndarray]
+    arrays: Mapping[str, np.ndarray]  # in memory, or StoredArrays
     shapes: dict[str, list[int]]
     summaries: dict[str, list[float]]
     finite: dict[str, bool]
@@ -66,17 +67,20 @@ class StoredArrays(Mapping):
 
 
 def ask(side: str, manifest: dict[str, Any], stages: list[dict[str, Any]], *, fill_state: bool = False,
-        variant: dict[str, Any] | None = None, threads: int | None = None, folder: Path | None = None) -> Answer:
+        variant: dict[str, Any] | None = None, threads: int | None = None, folder: Path | None = None,
+        original: dict[str, Any] | None = None) -> Answer:
     """Run stages of a case on one side in a fresh process.
 
     Args:
-        side: ``paddle`` or ``torch``.
+        side: ``paddle`` or ``torch``; any name for an original.
         manifest: the case; without ``state`` if ``fill_state`` asks the torch side to list its network's entries.
         stages: dicts with ``label`` (how the keys are prefixed), ``name``, ``dtype``, ``wanted`` (names or None)
             and ``limits`` (values kept per name, or None for whole arrays).
         variant: another legitimate evaluation in float32: ``onednn: False`` (other kernels of PyTorch),
             ``jitter: SEED`` (inputs and weights moved by at most half a unit in the last place).
         folder: leave the arrays there and read them one at a time; None: all in memory.
+        original: instead of a side of ours, code in a checkout: ``name``, ``checkout`` and ``shims``
+            (see ``alignment/upstream``).
 
     Returns:
         The answer. A stage that stopped with an error is in ``errors`` and has no arrays.
@@ -86,30 +90,38 @@ def ask(side: str, manifest: dict[str, Any], stages: list[dict[str, Any]], *, fi
     """
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="alignment-") as temporary:
-            answer = _ask(side, manifest, stages, fill_state, variant, threads, Path(temporary))
+            answer = _ask(side, manifest, stages, fill_state, variant, threads, Path(temporary), original)
             stored = answer.arrays
             answer = replace(answer, arrays=dict(stored))
             stored.close()
             return answer
-    return _ask(side, manifest, stages, fill_state, variant, threads, folder)
+    return _ask(side, manifest, stages, fill_state, variant, threads, folder, original)
 
 
 def _ask(side: str, manifest: dict[str, Any], stages: list[dict[str, Any]], fill_state: bool,
-         variant: dict[str, Any] | None, threads: int | None, folder: Path) -> Answer:
+         variant: dict[str, Any] | None, threads: int | None, folder: Path,
+         original: dict[str, Any] | None) -> Answer:
     folder.mkdir(parents=True, exist_ok=True)
     request = folder / "request.json"
     request.write_text(json.dumps({"side": side, "manifest": manifest, "stages": stages, "fill_state": fill_state,
-                                   "variant": variant or {}}))
+                                   "variant": variant or {}, "original": original}))
+    module = "alignment.worker" if original is None else "alignment.upstream.worker"
+    run_module(module, request, f"the {side} side of {manifest['system']}/{manifest['case']}", threads)
+    return read(folder)
+
+
+def run_module(module: str, request: Path, title: str, threads: int | None = None) -> None:
+    """``python -m MODULE REQUEST`` in a process of its own.
+
+    Raises:
+        RuntimeError: if it fails, with ``title`` and its last lines.
+    """
     environment = dict(os.environ, CUDA_VISIBLE_DEVICES="")
     environment.setdefault("OMP_NUM_THREADS", str(threads or os.cpu_count() or 1))
-    status, errors = _run([sys.executable, "-m", "alignment.worker", str(request)], environment)
+    status, errors = _run([sys.executable, "-m", module, str(request)], environment)
     if status != 0:
         tail = "\n".join(errors.strip().splitlines()[-25:])
-        raise RuntimeError(f"the {side} side of {manifest['system']}/{manifest['case']} failed "
-                           f"(exit status {status}):\n{tail}")
-    facts = json.loads((folder / "answer.json").read_text())
-    arrays = StoredArrays(folder / "answer.npz", facts.pop("keys"))
-    return Answer(arrays=arrays, **facts)
+        raise RuntimeError(f"{title} failed (exit status {status}):\n{tail}")
 
 
 _children: set[subprocess.Popen] = set()
@@ -117,19 +129,30 @@ _stopping = threading.Event()
 
 
 def _run(command: list[str], environment: dict[str, str]) -> tuple[int, str]:
+    with child(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+               text=True) as process:
+        _, errors = process.communicate()
+    return process.returncode, errors
+
+
+@contextlib.contextmanager
+def child(command: list[str], **options: Any) -> Iterator[subprocess.Popen]:
+    """A process that :func:`stop` ends and that does not outlive the context.
+
+    Raises:
+        RuntimeError: after a :func:`stop`.
+    """
     if _stopping.is_set():
         raise RuntimeError("interrupted")
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, **options)
     _children.add(process)
     try:
-        _, errors = process.communicate()
+        yield process
     finally:
         if process.poll() is None:
             process.kill()
             process.wait()
         _children.discard(process)
-    return process.returncode, errors
 
 
 def stop() -> None:
@@ -145,28 +168,51 @@ def because(answer: Answer, key: str) -> str:
     return f": the stage stopped with {error.strip().splitlines()[-1]}" if error else ""
 
 
-def answer(request: dict[str, Any], folder: Path) -> None:
-    """Compute a request and write ``answer.npz`` and ``answer.json`` into ``folder``."""
+def answer(request: dict[str, Any], folder: Path, case: Any = None,
+           versions: Callable[[], dict[str, str]] | None = None) -> None:
+    """Compute a request and write ``answer.npz`` and ``answer.json`` into ``folder``; see :func:`compute`."""
+    made = compute(request, case=case, versions=versions)
+    facts = {name: getattr(made, name) for name in
+             ("shapes", "summaries", "finite", "seconds", "state", "errors", "revision")}
+    arrays = made.arrays.values()
+    np.savez(folder / "answer.npz", **{f"a{index}": value for index, value in enumerate(arrays)})
+    (folder / "answer.json").write_text(json.dumps({**facts, "keys": list(made.arrays)}))
+
+
+def read(folder: Path) -> Answer:
+    """The answer that :func:`answer` left in ``folder``; its arrays stay on disk."""
+    facts = json.loads((folder / "answer.json").read_text())
+    arrays = StoredArrays(folder / "answer.npz", facts.pop("keys"))
+    return Answer(arrays=arrays, **facts)
+
+
+def compute(request: dict[str, Any], store: dict[str, Any] | None = None, case: Any = None,
+            versions: Callable[[], dict[str, str]] | None = None) -> Answer:
+    """Run the stages of a request in this process.
+
+    Args:
+        request: ``side``, ``manifest``, ``stages``, ``fill_state`` and ``variant``, as for :func:`ask`.
+        store: what the runs share (weights made from the recipe); give it again to spare making them again.
+        case: offers ``stages`` and ``state_entries``; None: the side's module of the manifest's system.
+        versions: told at the end, as ``revision``; None: those of the side's library.
+    """
     manifest, side = request["manifest"], request["side"]
-    case = importlib.import_module(f"alignment.cases.{manifest['system']}.{SIDES[side]}")
+    case = case or importlib.import_module(f"alignment.cases.{manifest['system']}.{SIDES[side]}")
     state = None
     if request["fill_state"]:
         state = manifest["state"] = case.state_entries(manifest)
-    arrays: dict[str, np.ndarray] = {}
-    facts: dict[str, Any] = {"shapes": {}, "summaries": {}, "finite": {}, "seconds": {}, "errors": {}, "state": state,
-                             "revision": _versions(side)}
-    store: dict[str, Any] = {}
+    made = Answer({}, {}, {}, {}, {}, state, {}, {})
+    store = {} if store is None else store
     for stage in request["stages"]:
         started = time.perf_counter()
         run = Run(manifest, stage["name"], stage["dtype"], stage["wanted"], request["variant"].get("jitter"), store)
         try:
-            _keep(stage, _compute(case, side, run), arrays, facts)
+            _keep(stage, _compute(case, side, run), made)
         except Exception:  # noqa: BLE001 - reported by whoever asked; the other stages are still worth comparing
-            facts["errors"][stage["label"]] = traceback.format_exc(limit=-6)
-        facts["seconds"][stage["label"]] = time.perf_counter() - started
-    facts["keys"] = list(arrays)
-    np.savez(folder / "answer.npz", **{f"a{index}": value for index, value in enumerate(arrays.values())})
-    (folder / "answer.json").write_text(json.dumps(facts))
+            made.errors[stage["label"]] = traceback.format_exc(limit=-6)
+        made.seconds[stage["label"]] = time.perf_counter() - started
+    made.revision.update({**(versions() if versions else _versions(side)), "numpy": np.__version__})
+    return made
 
 
 def _compute(case: Any, side: str, run: Run) -> dict[str, np.ndarray]:
@@ -174,25 +220,29 @@ def _compute(case: Any, side: str, run: Run) -> dict[str, np.ndarray]:
     if run.name not in functions:
         raise ValueError(f"the {side} side of {run.manifest['system']} ({run.network}) has no stage {run.name!r}; "
                          f"it has {', '.join(functions)}")
-    return functions[run.name](run)
+    if run.name != "train" or not (run.wanted is None or any(name.startswith("first:") for name in run.wanted)):
+        return functions[run.name](run)
+    with importlib.import_module(f"alignment.{side}_tools").FirstUpdate() as first:
+        made = functions[run.name](run)
+    rates = {name: made.pop(name) for name in ("rates",) if name in made}
+    return {**rates, **first.arrays, **made}  # in the order in which they come into being
 
 
-def _keep(stage: dict[str, Any], made: dict[str, np.ndarray], arrays: dict[str, np.ndarray],
-          facts: dict[str, Any]) -> None:
-    for name, value in made.items():
+def _keep(stage: dict[str, Any], found: dict[str, np.ndarray], made: Answer) -> None:
+    for name, value in found.items():
         if stage["wanted"] is not None and name not in stage["wanted"]:
             continue
         key, value = f"{stage['label']}/{name}", np.asarray(value)
-        facts["shapes"][key] = list(value.shape)
+        made.shapes[key] = list(value.shape)
         numeric = value.dtype.kind in "fiub"
-        facts["summaries"][key] = recipe.summary(value) if numeric and value.size else [0.0, 0.0, 0.0]
-        facts["finite"][key] = bool(np.isfinite(value).all()) if value.dtype.kind == "f" else True
+        made.summaries[key] = recipe.summary(value) if numeric and value.size else [0.0, 0.0, 0.0]
+        made.finite[key] = bool(np.isfinite(value).all()) if value.dtype.kind == "f" else True
         limits = stage["limits"]
-        arrays[key] = value if limits is None else recipe.sample(value, max(limits[name], 2))
+        made.arrays[key] = value if limits is None else recipe.sample(value, max(limits[name], 2))
 
 
 def _versions(side: str) -> dict[str, str]:
-    return {side: str(getattr(sys.modules.get(side), "__version__", "")), "numpy": np.__version__}
+    return {side: str(getattr(sys.modules.get(side), "__version__", ""))}
 
 
 if __name__ == "__main__":

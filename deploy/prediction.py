@@ -179,9 +179,3 @@ class MaskVideoPrediction:
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities along the last axis, in float64 so that they do not depend on the order of summation."""
-    values = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
-    return values / values.sum(-1, keepdims=True)

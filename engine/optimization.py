@@ -221,22 +221,24 @@ class _DoublePrecision:
         update = self._sgd if self.rule.kind == "sgd" else self._adam
         for name, parameter in self.parameters.items():
             if parameter.grad is not None:
-                paddle.assign(update(name, parameter, parameter.grad, rate), parameter)
+                update(name, parameter, parameter.grad, rate)
 
-    def _sgd(self, name: str, parameter: Tensor, gradient: Tensor, rate: float) -> Tensor:
+    def _sgd(self, name: str, parameter: Tensor, gradient: Tensor, rate: float) -> None:
         if self.weight_decay:
             gradient = gradient + self.weight_decay * parameter
         momentum = self.rule.momentum
         if momentum:
             buffer = self._slots.get(("momentum_buffer", name))
-            buffer = gradient.clone() if buffer is None else momentum * buffer + gradient
-            self._slots["momentum_buffer", name] = buffer
+            if buffer is None:
+                self._slots["momentum_buffer", name] = buffer = gradient.clone()
+            else:
+                buffer.scale_(momentum).add_(gradient)
             gradient = gradient + momentum * buffer if self.rule.nesterov else buffer
-        return parameter - rate * gradient
+        parameter.subtract_(rate * gradient)
 
-    def _adam(self, name: str, parameter: Tensor, gradient: Tensor, rate: float) -> Tensor:
+    def _adam(self, name: str, parameter: Tensor, gradient: Tensor, rate: float) -> None:
         if self.rule.kind == "adamw":
-            parameter = parameter * (1 - rate * self.weight_decay)
+            parameter.scale_(1 - rate * self.weight_decay)
         elif self.weight_decay:
             gradient = gradient + self.weight_decay * parameter
         if ("step", name) not in self._slots:
@@ -244,13 +246,15 @@ class _DoublePrecision:
             self._slots["exp_avg_sq", name] = paddle.zeros_like(parameter)
             self._slots["step", name] = paddle.zeros([], "int64")
         beta1, beta2 = self.rule.betas
-        step = int(self._slots["step", name]) + 1
-        mean = self._slots["exp_avg", name] * beta1 + (1 - beta1) * gradient
-        square = self._slots["exp_avg_sq", name] * beta2 + (1 - beta2) * gradient * gradient
-        self._slots.update({("exp_avg", name): mean, ("exp_avg_sq", name): square,
-                            ("step", name): paddle.to_tensor(step, "int64")})
-        root = paddle.sqrt(square) / math.sqrt(1 - beta2 ** step) + self.rule.eps
-        return parameter - rate / (1 - beta1 ** step) * (mean / root)
+        self._slots["step", name] += 1
+        step, mean, square = (int(self._slots["step", name]), self._slots["exp_avg", name],
+                              self._slots["exp_avg_sq", name])
+        # In place: at these sizes new memory costs more than the arithmetic.
+        mean.scale_(beta1).add_((1 - beta1) * gradient)
+        square.scale_(beta2).add_((gradient * gradient).scale_(1 - beta2))
+        root = paddle.sqrt(square).scale_(1 / math.sqrt(1 - beta2 ** step)).add_(
+            paddle.full([], self.rule.eps, parameter.dtype))
+        parameter.subtract_((mean / root).scale_(rate / (1 - beta1 ** step)))
 
     def slots(self) -> dict[tuple[str, str], Tensor]:
         return dict(self._slots)

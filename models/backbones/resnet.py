@@ -89,6 +89,8 @@ class ResNet(nn.Layer):
 
     def forward(self, x):
         """``x [N, C, H, W]`` -> list of the chosen stages' outputs, finest first."""
+        if self.training:  # a parent's ``train()`` sets the flags of all layers below it without calling ours
+            self._freeze()
         x = self.stem(x)  # N 64 H/4 W/4
         outputs = []
         for stage in range(self.num_stages):

@@ -41,11 +41,18 @@ def test_float64_alone_needs_no_float32(madeup):
     assert [side for side, _ in madeup.asked] == ["torch", "paddle"]
 
 
-def test_a_case_without_a_network_runs_once(madeup):
-    outcome = run(madeup, state=[])
+def test_a_measure_without_a_network_runs_once(madeup):
+    outcome = run(madeup, ["metric", "train"], state=[])
     assert outcome.passed
     assert {line.dtype for line in outcome.lines} == {"float32"}
     assert [side for side, _ in madeup.asked] == ["torch", "paddle"]
+
+
+def test_an_operation_without_a_network_has_a_precision_all_the_same(madeup):
+    outcome = run(madeup, ["forward", "metric"], state=[])
+    assert outcome.passed
+    assert {line.stage for line in outcome.lines} == {"forward", "forward64", "metric"}
+    assert [asked["stages"] for _, asked in madeup.asked] == [["forward", "metric"], ["forward64"]] * 2
 
 
 def test_the_first_divergence_is_the_first_activation_that_ran(madeup):

@@ -86,3 +86,17 @@ def test_inflated_input_kernel():
     flow = inflate_input(weight, 10)
     assert flow.shape == [4, 10, 7, 7]
     np.testing.assert_allclose(flow[:, 9].numpy(), weight.mean(1).numpy(), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("options", "kept", "moved"), [
+    ({"frozen_stages": 1}, ("backbone.bn1", "backbone.layer1.0.bn1"), "backbone.layer2.0.bn1"),
+    ({"norm_eval": True}, ("backbone.bn1", "backbone.layer2.1.bn2"), None)])
+def test_frozen_norms_keep_their_statistics_in_training(options, kept, moved):
+    network = MVFNet(num_classes=3, num_frames=2, depth=18, fused_stages=(0, 0, 0, 0),
+                     backbone={"num_stages": 2, "out_stages": (1,), **options})
+    network.train()
+    before = {name: layer._mean.numpy() for name, layer in network.named_sublayers() if hasattr(layer, "_mean")}
+    network(paddle.randn([1, 2, 3, 32, 32]))
+    after = {name: layer._mean.numpy() for name, layer in network.named_sublayers() if hasattr(layer, "_mean")}
+    assert all((before[name] == after[name]).all() for name in kept)
+    assert moved is None or (before[moved] != after[moved]).any()

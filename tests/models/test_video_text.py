@@ -50,6 +50,12 @@ def test_xclip_refuses_another_number_of_frames():
     assert xclip_arguments(conversion.arrays(network))["frames"] == 4
 
 
+def test_the_token_that_reads_frames_has_eight_heads_whatever_the_width():
+    """As the original, which does not derive them from the width: seen with text towers that are not 512 wide."""
+    network = ActionCLIP(fusion="Transf_cls", segments=3, **TOWERS)
+    assert {layer.self_attn.heads for layer in network.fusion.transformer.transformer_enc.layers} == {8}
+
+
 def test_joint_and_shift_exclude_each_other():
     with pytest.raises(ValueError, match="exclude each other"):
         ActionCLIP(fusion="meanP", segments=2, joint=True, temporal_shift=True, **TOWERS)

@@ -1,7 +1,6 @@
 """The Paddle side of ActionCLIP's cases."""
 from __future__ import annotations
 
-import re
 import zlib
 
 import numpy as np
@@ -9,6 +8,7 @@ import paddle
 
 from alignment import paddle_tools as tools
 from alignment.bundle import Run
+from alignment.cases import clip_outputs
 from alignment.streams import LegacyNumpy, PythonRandom
 from datasets import actionclip_transforms as transforms
 from datasets import color_jitter, multi_scale_crop, rand_augment, segment_sampling
@@ -20,8 +20,6 @@ from losses.contrastive import equal_labels, paired_logits, video_text_loss
 from metrics.video_text import prompt_probabilities, top_k_percent
 from models.actionclip import ActionCLIP, upstream_name
 from systems.clip_schedules import actionclip_cosine, actionclip_multistep
-
-BLOCK = re.compile(r"resblocks\.\d+$|ln_pre$|ln_final$")  # compared where a whole twin run asks for activations
 
 
 def blocks_upstream(name: str) -> str:
@@ -75,11 +73,10 @@ def forward(run: Run) -> dict[str, np.ndarray]:
     with paddle.no_grad(), tools.Recorder(network, blocks_upstream) as recorder:
         frames, video, text = _features(network, run)
         by_video, by_text = paired_logits(video, text, _scale(network))
-    blocks = recorder.arrays if run.wanted is None else {}
+    blocks = clip_outputs.ours(recorder.arrays) if run.wanted is None else {}
     made = {"frame_features": frames, "video_features": video, "text_features": text, "logits_per_image": by_video,
             "logits_per_text": by_text}
-    return {**{name: array for name, array in blocks.items() if BLOCK.search(name)},
-            **{name: tools.array(tensor) for name, tensor in made.items()}}
+    return {**blocks, **{name: tools.array(tensor) for name, tensor in made.items()}}
 
 
 def _loss_arrays(found: dict, video, text, labels, scale) -> dict[str, np.ndarray]:

@@ -1,13 +1,12 @@
 """The PyTorch side of ActionCLIP's cases."""
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import torch
 
 from alignment import torch_tools as tools
 from alignment.bundle import Run
+from alignment.cases import clip_outputs
 from alignment.reference import actionclip as reference
 from alignment.reference import actionclip_data as data
 
@@ -53,26 +52,10 @@ def forward(run: Run) -> dict[str, np.ndarray]:
         by_video, by_text = reference.create_logits(video, text, network.logit_scale.exp())
     made = {"frame_features": frames, "video_features": video, "text_features": text, "logits_per_image": by_video,
             "logits_per_text": by_text}
-    blocks = read_blocks(recorder.arrays, run.inputs["texts"].argmax(-1)) if run.wanted is None else {}
+    blocks = {}
+    if run.wanted is None:
+        blocks = clip_outputs.twins(recorder.arrays, run.inputs["texts"].argmax(-1), ("module.transformer.resblocks",))
     return {**blocks, **{name: tools.array(tensor) for name, tensor in made.items()}}
-
-
-BLOCK = re.compile(r"resblocks\.\d+$|ln_pre$|ln_final$")
-
-
-def read_blocks(arrays: dict[str, np.ndarray], end: np.ndarray) -> dict[str, np.ndarray]:
-    """Block outputs as our side has them: batch first, sentences cut, of a last block the token that is read."""
-    length, rows, made = int(end.max()) + 1, np.arange(len(end)), {}
-    names = [name for name in arrays if BLOCK.search(name)]
-    last = {name.rsplit(".", 1)[0]: name for name in names if "resblocks" in name}.values()
-    for name in names:
-        array = arrays[name].transpose(1, 0, 2) if "resblocks" in name else arrays[name]
-        if name.startswith(("transformer.", "ln_final")):
-            array = array[:, :length] if name not in (*last, "ln_final") else array[rows, end][:, None]
-        elif name in last and name.startswith("visual."):
-            array = array[:, :1]
-        made[name] = array
-    return made
 
 
 def _given_features(run: Run):

@@ -9,6 +9,11 @@ import numpy as np
 Arrays = dict[str, np.ndarray]
 
 
+def layers(run) -> set[str]:
+    """Upstream's names of the layers with weights, whose outputs are compared where a whole run asks for them."""
+    return {name.rpartition(".")[0] for name in run.state} if run.wanted is None else set()
+
+
 def enlarge(array: np.ndarray, times: int = 4) -> np.ndarray:
     """Repeat every pixel of the last two axes ``times`` x ``times``."""
     return array.repeat(times, -2).repeat(times, -1)
@@ -35,9 +40,10 @@ def propagation_steps(run) -> Arrays:
 
 def propagation_train(run) -> Arrays:
     """A batch of three frames: rgb [B, 3, 3, H, W]; gt, sec_gt [B, 3, 1, H, W]; cls_gt [B, 3, H, W]; selector."""
-    label, selector = labels(run.inputs["owner"]), run.inputs["selector"]
-    label = np.where((label == 2) & (selector[:, 1] < 0.5)[:, None, None, None], 0, label)
+    label, selector = labels(run.inputs["owner"]), run.inputs.get("selector")  # single objects need none
     single = bool(run.config.get("single_object", False))
+    if selector is not None:
+        label = np.where((label == 2) & (selector[:, 1] < 0.5)[:, None, None, None], 0, label)
     if single:
         label = np.minimum(label, 1)
     batch = {"rgb": run.inputs["rgb"], "gt": (label == 1)[:, :, None].astype(run.dtype), "cls_gt": label}

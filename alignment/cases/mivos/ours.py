@@ -15,7 +15,7 @@ from alignment.cases.mivos import (
     inputs,
     stage_functions,
 )
-from alignment.paddle_tools import build, entries, gradients
+from alignment.paddle_tools import Recorder, build, entries, gradients
 from alignment.streams import LegacyNumpy
 from datasets import scribbles
 from datasets.vos import frame_triple
@@ -39,6 +39,11 @@ def tensors(arrays):
 def numpy(values):
     return {name: value.numpy() if isinstance(value, paddle.Tensor) else np.asarray(value)
             for name, value in values.items()}
+
+
+def recorder(run, network, upstream_name):
+    """Records the layers' outputs in a run of our own, in order of execution."""
+    return Recorder(network, lambda name: upstream_name(f"{name}.")[:-1], inputs.layers(run))
 
 
 def propagation_network(run, **options):
@@ -132,7 +137,9 @@ def train_forward(run):
     made = PropagationPass(run)
     first = made.net._memorize_batch(made.x["rgb"][:, 0], paddle.concat(
         [made.x[name][:, 0] for name in ("gt", "sec_gt") if name in made.x], 1))
-    return numpy(made.forward() | {"key_0": first[0][0], "value_0": first[0][1]})
+    with recorder(run, made.net, propagation.upstream_name) as recorded:
+        out = made.forward()
+    return recorded.arrays | numpy(out | {"key_0": first[0][0], "value_0": first[0][1]})
 
 
 @paddle.no_grad()
@@ -219,7 +226,10 @@ class FusionPass:
 
 @paddle.no_grad()
 def fusion_forward(run):
-    return numpy(FusionPass(run).forward())
+    made = FusionPass(run)
+    with recorder(run, made.net, fusion.upstream_name) as recorded:
+        out = numpy(made.forward())
+    return {name: out[name] for name in ("attn1", "attn2")} | recorded.arrays | out
 
 
 @paddle.no_grad()
@@ -283,8 +293,10 @@ class S2MPass:
 def s2m_forward(run):
     net, x = s2m_network(run), paddle.to_tensor(inputs.s2m(run)["x"])
     low, high = net.backbone(x)
-    return numpy({"layer1": low, "layer4": high, "low": net.classifier.project(low), "aspp": net.classifier.aspp(high),
-                  "logits": net(x)})
+    out = {"layer1": low, "layer4": high, "low": net.classifier.project(low), "aspp": net.classifier.aspp(high)}
+    with recorder(run, net, s2m.upstream_name) as recorded:
+        out["logits"] = net(x)
+    return recorded.arrays | numpy(out)
 
 
 @paddle.no_grad()

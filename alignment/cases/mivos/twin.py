@@ -18,7 +18,7 @@ from alignment.reference import mivos as nets
 from alignment.reference import mivos_core as core
 from alignment.reference import mivos_data as data
 from alignment.reference.mivos_s2m import S2M
-from alignment.torch_tools import build, gradients
+from alignment.torch_tools import Recorder, build, gradients
 from alignment.torch_tools import state_entries as entries_of
 
 
@@ -113,7 +113,10 @@ def three_frame_loss(out, x, it):
 
 @torch.no_grad()
 def train_forward(run):
-    return numpy(three_frames(training_network(run), tensors(inputs.propagation_train(run))))
+    net = training_network(run)
+    with Recorder(net, inputs.layers(run)) as recorded:
+        out = three_frames(net, tensors(inputs.propagation_train(run)))
+    return recorded.arrays | numpy(out)
 
 
 @torch.no_grad()
@@ -205,7 +208,10 @@ class FusionPass:
 
 @torch.no_grad()
 def fusion_forward(run):
-    return numpy(FusionPass(run).forward())
+    made = FusionPass(run)
+    with Recorder(made.net, inputs.layers(run)) as recorded:
+        out = numpy(made.forward())
+    return {name: out[name] for name in ("attn1", "attn2")} | recorded.arrays | out
 
 
 @torch.no_grad()
@@ -265,8 +271,10 @@ class S2MPass:
 def s2m_forward(run):
     net, x = s2m_network(run), tensors(inputs.s2m(run))["x"]
     low, high = net.backbone(x)
-    return numpy({"layer1": low, "layer4": high, "low": net.classifier.project(low), "aspp": net.classifier.aspp(high),
-                  "logits": net(x)})
+    out = {"layer1": low, "layer4": high, "low": net.classifier.project(low), "aspp": net.classifier.aspp(high)}
+    with Recorder(net, inputs.layers(run)) as recorded:
+        out["logits"] = net(x)
+    return recorded.arrays | numpy(out)
 
 
 @torch.no_grad()

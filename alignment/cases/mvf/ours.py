@@ -8,6 +8,7 @@ import paddle
 import paddle.nn.functional as F
 
 from alignment import paddle_tools as tools
+from alignment import paddle_training
 from alignment.bundle import Run
 from alignment.cases.mvf import network_arguments, smooth_key
 from alignment.cases.mvf.data import sampling, transform
@@ -22,7 +23,7 @@ from models.mvf import UPSTREAM_DROPPED, MultiViewFusion, MVFNet, average_views,
 def stages(network: str) -> dict:
     return {"forward": forward, "loss": loss, "views": views, "backward": backward, "backward_train": backward_train,
             "bn_stats": bn_stats, "train": train, "metric": metric, "schedule": schedule,
-            "sampling": sampling, "transform": transform}
+            "sampling": sampling, "transform": transform, "short_training": paddle_training.train}
 
 
 def build(run: Run) -> MVFNet:
@@ -37,23 +38,23 @@ def _labels(run: Run) -> paddle.Tensor:
 def forward(run: Run) -> dict[str, np.ndarray]:
     network = build(run)
     (frames,) = tools.tensors(run.inputs, "imgs")
-    with paddle.no_grad(), tools.Recorder(network) as recorder, FusedOutputs(network) as fused:
+    with paddle.no_grad(), tools.Recorder(network) as recorder, FusedOutputs(network, recorder.arrays):
         logits = network(frames)
     made = {name.removeprefix("backbone."): value for name, value in recorder.arrays.items()
-            if re.fullmatch(r"backbone\.(maxpool|layer\d)", name)}
-    made = {"logits": logits.numpy(), **made, **fused.arrays}
+            if re.fullmatch(r"backbone\.(maxpool|layer\d)|mvf_out:.*", name)}
+    made = {"logits": logits.numpy(), **made}
     if run.wanted is None:
         made = {**recorder.arrays, **made}  # in order of execution: the first to fail is the first divergence
     return made
 
 
 class FusedOutputs:
-    """Records what each fusion hands to its wrapped convolution, as ``mvf_out:NAME``."""
+    """Records into ``arrays`` what each fusion hands to its wrapped convolution, as ``mvf_out:NAME``."""
 
-    def __init__(self, network: MVFNet):
+    def __init__(self, network: MVFNet, arrays: dict[str, np.ndarray]):
         self.layers = {name: layer for name, layer in network.named_sublayers()
                        if isinstance(layer, MultiViewFusion) and layer.channels}
-        self.arrays: dict[str, np.ndarray] = {}
+        self.arrays = arrays
 
     def __enter__(self) -> FusedOutputs:
         self.hooks = [layer.net.register_forward_pre_hook(

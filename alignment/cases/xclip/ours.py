@@ -6,6 +6,7 @@ import paddle
 
 from alignment import paddle_tools as tools
 from alignment.bundle import Run
+from alignment.cases import clip_outputs
 from datasets import blending, color_jitter, multi_scale_crop, segment_sampling
 from datasets import xclip_transforms as transforms
 from datasets.labels import read_labels
@@ -56,16 +57,21 @@ def forward(run: Run) -> dict[str, np.ndarray]:
     names = {"visual.ln_pre": "ln_pre", "visual.transformer.resblocks.0": "block0",
              f"visual.transformer.resblocks.{last}": "block_last", "mit": "video_features",
              "prompts_generator": "prompts"}
-    with paddle.no_grad(), tools.Recorder(network, names=names) as recorder:
-        features = network.encode_text(text)
-        logits = network(image, features)
+    with paddle.no_grad():
+        with tools.Recorder(network) as of_text:
+            features = network.encode_text(text)
+        with tools.Recorder(network) as recorder:
+            logits = network(image, features)
         tokens_last = paddle.to_tensor(recorder.arrays[f"visual.transformer.resblocks.{last}"])
         made = {name: recorder.arrays[layer] for layer, name in names.items()}
         if last == 0:
             made["block0"] = made["block_last"]
         made["cls"] = network.class_features(tokens_last).numpy()
         made["img_features"] = network.patch_features(tokens_last).numpy()
-    return {**made, "text_features": features.numpy(), "logits": logits.numpy()}
+    text_features = {"text_features": features.numpy()}
+    if run.wanted is None:  # in order of execution
+        made = {**clip_outputs.ours(of_text.arrays), **text_features, **clip_outputs.ours(recorder.arrays), **made}
+    return {**made, **text_features, "logits": logits.numpy()}
 
 
 def _losses(logits, run: Run) -> dict:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from alignment import torch_tools as tools
 from alignment.bundle import Run
+from alignment.cases import clip_outputs
 from alignment.reference import xclip as reference
 from alignment.reference import xclip_data as data
 
@@ -37,9 +38,11 @@ def forward(run: Run) -> dict[str, np.ndarray]:
     last = len(network.visual.transformer.resblocks) - 1
     names = {"visual.ln_pre": "ln_pre", "visual.transformer.resblocks.0": "block0",
              f"visual.transformer.resblocks.{last}": "block_last", "prompts_generator": "prompts"}
-    with torch.no_grad(), tools.Recorder(network, names=names) as recorder:
-        logits = network(image, text)
-        features = network.encode_text(text)
+    with torch.no_grad():
+        with tools.Recorder(network) as of_text:
+            features = network.encode_text(text)
+        with tools.Recorder(network) as recorder:
+            logits = network(image, text)
         b, t = image.shape[:2]
         cls, _ = network.visual(image.flatten(0, 1))
         video, patches = network.encode_video(image)
@@ -48,9 +51,16 @@ def forward(run: Run) -> dict[str, np.ndarray]:
         made["block0"] = made["block_last"]
     for name in ("block0", "block_last"):
         made[name] = made[name].transpose(1, 0, 2)  # upstream stores tokens first
-    return {**made, "cls": tools.array(cls.view(b, t, -1)), "img_features": tools.array(patches),
-            "video_features": tools.array(video), "text_features": tools.array(features),
-            "logits": tools.array(logits)}
+    made |= {"cls": tools.array(cls.view(b, t, -1)), "img_features": tools.array(patches),
+             "video_features": tools.array(video)}
+    text_features = {"text_features": tools.array(features)}
+    if run.wanted is None:  # in our side's order of execution, which encodes the classes first
+        end, towers = run.inputs["text"].argmax(-1), ("visual.transformer.resblocks", "mit.resblocks")
+        of_image = {name: array for name, array in recorder.arrays.items()
+                    if not name.startswith(("transformer.", "ln_final"))}
+        recorded = clip_outputs.without_message(clip_outputs.twins(of_image, end, towers))
+        made = {**clip_outputs.twins(of_text.arrays, end), **text_features, **recorded, **made}
+    return {**made, **text_features, "logits": tools.array(logits)}
 
 
 def _losses(logits, run: Run) -> dict:

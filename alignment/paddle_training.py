@@ -1,0 +1,99 @@
+"""Our side of a short training, and the process that prepares it: ``python -m alignment.paddle_training REQUEST``."""
+from __future__ import annotations
+
+import importlib
+import itertools
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+
+from alignment import paddle_tools as tools
+from alignment import short_training
+from alignment.bundle import Run
+from datasets import synthetic
+from engine import config as configuration
+from engine.seed import seed_everything
+from models import conversion
+from systems import find_system
+
+VALIDATION_BATCHES = 8
+
+
+def train(run: Run) -> dict[str, np.ndarray]:
+    """``short_training.STEPS`` steps by the system's own step, optimizer and evaluation."""
+    material = short_training.read(run)
+    schema = find_system(run.manifest["system"])
+    system = schema(configuration.build(schema.Config, material.config, "the prepared run"))
+    with tools.default_dtype(run.dtype):
+        network = system.network()
+    conversion.load(network, material.ours, "the prepared weights")
+    network.train()
+    optimizer = system.optimizer(network, material.steps_per_epoch)
+    losses, rates = [], []
+    for batch in map(_tensors, material.batches):
+        loss = system.training_step(network, batch)["loss"]
+        loss.backward()
+        rates.append(max(optimizer.rates().values()))
+        optimizer.step()
+        optimizer.clear_grad()
+        losses.append(loss.item())
+    network.eval()
+    with paddle.no_grad():
+        metrics = system.evaluate(network, _Recorded(material.validation), lambda batches, *about, **more: batches)
+    return short_training.arrays(losses, rates, metrics, run.dtype)
+
+
+class _Recorded:
+    """Batches that were read before, in the form of a ``datasets.loader.Loader``."""
+
+    def __init__(self, batches: list[dict[str, Any]]):
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[dict[str, Any]]:
+        return map(_tensors, self.batches[start:])
+
+
+def _tensors(batch: dict[str, Any]) -> dict[str, Any]:
+    return {key: paddle.to_tensor(value) if isinstance(value, np.ndarray) else value for key, value in batch.items()}
+
+
+def prepare(request: dict[str, Any], folder: Path) -> None:
+    """Write ``ours.npz``, ``upstream.npz``, ``train_*.npz``, ``val_*.npz`` and ``facts.json`` into ``folder``."""
+    data = folder / "data"
+    schema = find_system(request["system"])
+    config = configuration.load(schema.Config, request["run"],
+                                [text.replace("{data}", str(data)) for text in request["overrides"]])
+    synthetic.write(request["layout"], data)
+    system = schema(config)
+    seed_everything(config.seed)
+    network = system.network()
+    module, function = request["names"].split(":")
+    rename = getattr(importlib.import_module(module), function)
+    weights = conversion.arrays(network)
+    np.savez(folder / "ours.npz", **weights)
+    np.savez(folder / "upstream.npz", **conversion.to_upstream(weights, network, rename))
+    loader = system.loader("train")
+    every = itertools.chain.from_iterable(loader.epoch(epoch) for epoch in itertools.count())
+    _write(itertools.islice(every, request["steps"]), folder, "train")
+    _write(itertools.islice(system.loader("val").epoch(0), VALIDATION_BATCHES), folder, "val")
+    (folder / "facts.json").write_text(json.dumps({"config": configuration.to_dict(config),
+                                                   "steps_per_epoch": len(loader)}))
+
+
+def _write(batches: Iterator[dict[str, Any]], folder: Path, split: str) -> None:
+    for index, batch in enumerate(batches):
+        short_training.write_batch(folder / f"{split}_{index:03}.npz", {
+            key: value.numpy() if isinstance(value, paddle.Tensor) else value for key, value in batch.items()})
+
+
+if __name__ == "__main__":
+    path = Path(sys.argv[1])
+    prepare(json.loads(path.read_text()), path.parent)

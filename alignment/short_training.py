@@ -1,0 +1,105 @@
+"""The first steps of a system's ``mini`` run in both frameworks, from one weight file, on the same batches.
+
+A preparing process makes the miniature data set, draws the network's first weights, reads the batches (augmentation is
+drawn there, once) and writes all of it as arrays. Our side then trains with the system's own ``training_step``,
+optimizer and evaluation (``alignment/paddle_training.py``), the twin's with PyTorch's. This module is for both.
+"""
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alignment import worker
+from alignment.bundle import Run, jittered
+
+STAGE = "short_training"
+STEPS = 50
+
+
+def manifest(system: str, *, run: str, layout: str, names: str, overrides: list[str],
+             network: str | None = None) -> dict[str, Any]:
+    """A built-in case that trains ``STEPS`` steps.
+
+    Args:
+        run: the configuration file of the ``mini`` run.
+        layout: the miniature it trains on (``datasets.synthetic``); it is written to a folder of the comparison.
+        names: ``module:function`` that renames our entries to upstream's.
+        overrides: what is changed of the run, ``KEY=VALUE``: what is random in the network (dropout) is switched off.
+            ``{data}`` is the miniature's folder.
+        network: the part that is trained, where a system has several.
+    """
+    return {"system": system, "case": "mini_50_steps", "network": network or system, "config": {}, "salt": "mini",
+            "inputs": {}, "state": [["(from the preparing process)", [0], "float32"]], "prepare": {
+                "run": run, "layout": layout, "names": names, "overrides": overrides, "steps": STEPS},
+            "stages": {STAGE: {"mode": "train", "about": f"the first {STEPS} steps of {run} on its own data"}}}
+
+
+def prepare(manifest: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Write weights and batches below ``folder``; returns the manifest with their place.
+
+    Raises:
+        RuntimeError: if the preparing process fails, with its last lines.
+    """
+    folder.mkdir(parents=True)
+    request = folder / "request.json"
+    request.write_text(json.dumps(manifest["prepare"] | {"system": manifest["system"]}))
+    worker.run_module("alignment.paddle_training", request, f"preparing {manifest['system']}/{manifest['case']}")
+    return {**manifest, "files": str(folder)}
+
+
+@dataclass(frozen=True)
+class Material:
+    """What both sides train with. ``config`` is the run's, as plain dicts; arrays are in the run's precision."""
+
+    config: dict[str, Any]
+    steps_per_epoch: int
+    ours: dict[str, np.ndarray]  # weights under our names
+    upstream: dict[str, np.ndarray]  # the same under upstream's names, in its layout
+    batches: list[dict[str, Any]]
+    validation: list[dict[str, Any]]
+
+
+def read(run: Run) -> Material:
+    """The prepared material."""
+    folder = Path(run.manifest["files"])
+    facts = json.loads((folder / "facts.json").read_text())
+
+    def cast(array: np.ndarray) -> np.ndarray:
+        return array.astype(run.dtype) if array.dtype == np.float32 else array
+    weights = {side: {name: cast(array) for name, array in _load(folder / f"{side}.npz").items()}
+               for side in ("ours", "upstream")}
+    if run.jitter is not None:
+        weights["upstream"] = jittered(weights["upstream"], run.jitter)
+    return Material(facts["config"], facts["steps_per_epoch"], **weights,
+                    batches=[_batch(part, cast) for part in _parts(folder, "train")],
+                    validation=[_batch(part, cast) for part in _parts(folder, "val")])
+
+
+def write_batch(path: Path, batch: dict[str, np.ndarray | list[str]]) -> None:
+    """One batch; lists of strings become arrays of text."""
+    np.savez(path, **{key: np.asarray(value) for key, value in batch.items()})
+
+
+def _parts(folder: Path, split: str) -> Iterator[dict[str, np.ndarray]]:
+    for path in sorted(folder.glob(f"{split}_*.npz")):
+        yield _load(path)
+
+
+def _load(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as file:
+        return {key: file[key] for key in file.files}
+
+
+def _batch(part: dict[str, np.ndarray], cast: Callable[[np.ndarray], np.ndarray]) -> dict[str, Any]:
+    return {key: value.tolist() if value.dtype.kind == "U" else cast(value) for key, value in part.items()}
+
+
+def arrays(losses: list[float], rates: list[float], metrics: dict[str, float], dtype: str) -> dict[str, np.ndarray]:
+    """A side's answer: the loss and rate of every step, and the validation metrics after the last."""
+    made = {"losses": np.asarray(losses, dtype), "rates": np.asarray(rates, "float64")}
+    return made | {f"metric:{name}": np.asarray(value, dtype) for name, value in metrics.items()}
