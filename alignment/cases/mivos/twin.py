@@ -166,7 +166,7 @@ def train_loop(run, net, loss_at, its):
         scheduler.step()
         losses.append(loss.item())
     state = net.state_dict()
-    wanted = [name for name in run.wanted or [f"param:{name}" for name, _ in net.named_parameters()]
+    wanted = [name for name in run.wanted or [f"param:{name}" for name in state if "num_batches" not in name]
               if name.startswith("param:")]
     return numpy({"losses": np.array(losses)} | {name: state[name[6:]] for name in wanted})
 
