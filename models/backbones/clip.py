@@ -175,7 +175,8 @@ class ImageTower(nn.Layer):
         """Patches ``[B*T, n, W]`` of T frames -> one sequence a video ``[B, n*T, W]``, frame fastest."""
         _, count, width = patches.shape
         patches = patches.reshape([-1, self.joint_frames, count, width]) + self.time_embedding.unsqueeze(1)
-        return patches.transpose([0, 2, 1, 3]).reshape([-1, count * self.joint_frames, width])
+        # flatten, not reshape: Paddle's engine fuses a reshape with the transpose and mistakes the type of the outcome.
+        return patches.transpose([0, 2, 1, 3]).flatten(1, 2)
 
     def read_out(self, token):
         """A class token in the joint space: ``[..., W] -> [..., D]``, not normalized."""
