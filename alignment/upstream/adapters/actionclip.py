@@ -10,7 +10,7 @@ from torch import nn
 
 from alignment import torch_tools as tools
 from alignment.bundle import Run
-from alignment.cases.actionclip.twin import read_blocks
+from alignment.cases import clip_outputs
 from alignment.upstream.found import enter as enter_folders
 from alignment.upstream.found import original
 from alignment.upstream.shims import each_in_its_precision
@@ -81,8 +81,8 @@ def forward(run: Run) -> dict[str, np.ndarray]:
         by_video, by_text = original("utils.tools", "create_logits")(video, text, network.logit_scale.exp())
     made = {"frame_features": frames, "video_features": video, "text_features": text, "logits_per_image": by_video,
             "logits_per_text": by_text}
-    return {**read_blocks(recorder.arrays, run.inputs["texts"].argmax(-1)),
-            **{name: tools.array(tensor) for name, tensor in made.items()}}
+    blocks = clip_outputs.twins(recorder.arrays, run.inputs["texts"].argmax(-1), ("module.transformer.resblocks",))
+    return {**blocks, **{name: tools.array(tensor) for name, tensor in made.items()}}
 
 
 def loss(run: Run) -> dict[str, np.ndarray]:

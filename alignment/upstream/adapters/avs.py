@@ -14,8 +14,7 @@ from torch import nn
 
 from alignment import torch_tools as tools
 from alignment.bundle import Run
-from alignment.cases.avs import PVT_OPTIONS, block_inputs, block_runs
-from alignment.cases.avs.twin import metric_inputs
+from alignment.cases.avs import PVT_OPTIONS, block_inputs, block_runs, metric_inputs
 from alignment.upstream.found import enter as enter_folders
 from alignment.upstream.found import original
 from alignment.upstream.shims import each_in_its_precision

@@ -1,6 +1,7 @@
 """The command on a made-up checkout, and the real ones where somebody has them."""
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from pathlib import Path
@@ -80,3 +81,8 @@ def test_a_real_checkout_agrees(name, capsys):
     status = main(["upstream", name, "--checkout", str(checkout), "--case", LIGHT[name], "--dtype", "float64",
                    "--jobs", "1"])
     assert status == 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", sorted({original.adapter for original in ORIGINALS.values()}))
+def test_adapters_find_what_they_take_from_us(name):
+    importlib.import_module(name)
