@@ -76,7 +76,7 @@ def _tpavi() -> dict[str, Any]:
 
 
 def _losses() -> dict[str, Any]:
-    s4 = {"task": "S4", "sa_loss_flag": True, "count_stages": [0, 2], "lambda_1": 0.3, "mask_pooling_type": "max"}
+    s4 = {"task": "S4", "sa_loss_flag": True, "count_stages": [0, 1], "lambda_1": 0.3, "mask_pooling_type": "max"}
     combos = {"ms3.kl": {"task": "MS3", **_KL}, "ms3.closer": {"task": "MS3", **_KL, "closer_flag": True},
               "s4.max": s4, "s4.off": {"task": "S4", "sa_loss_flag": False, "count_stages": [], "lambda_1": 0}}
     shapes = {"pred": ([6, 1, 24, 40], [-30, 20]), "a1": ([2, 3, 32], [-0.6, 0.6]), "a2": ([2, 3, 32], [-0.6, 0.6]),
