@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+SYSTEM ?= all
 CONFIG ?= test_tipc/configs/mvf/train_infer_python.txt
 MODE ?= lite_train_lite_infer
 
@@ -13,7 +14,7 @@ $(VENV)/.installed: requirements.txt requirements-align.txt requirements-dev.txt
 	touch $@
 
 align: $(VENV)/.installed
-	$(BIN)/python -m alignment all --golden --report report
+	$(BIN)/python -m alignment $(SYSTEM) --golden --report report
 
 faults: $(VENV)/.installed
 	$(BIN)/python -m alignment faults all --report report

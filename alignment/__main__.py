@@ -69,6 +69,12 @@ def main(arguments: list[str] | None = None) -> int:
     if arguments[:1] == ["faults"]:
         from alignment.faults.run import faults_command
         return faults_command(arguments[1:])
+    if arguments[:1] == ["upstream"]:
+        from alignment.upstream.command import upstream_command
+        return upstream_command(arguments[1:])
+    if arguments[:1] == ["padiff"]:
+        from alignment.padiff_check import padiff_command
+        return padiff_command(arguments[1:])
     from alignment.align import align_command
     return align_command(arguments)
 

@@ -63,7 +63,7 @@ def align_command(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         _say("interrupted: no report is written", sys.stderr)
         return 130
-    seconds, processor = time.perf_counter() - started, _processor_seconds()
+    seconds, processor = time.perf_counter() - started, processor_seconds()
     gaps = find_gaps(outcomes, systems, steps if named_steps else [])
     _print_totals(outcomes, gaps, seconds, processor)
     failed = bool(gaps) or not outcomes or not all(outcome.passed for outcome in outcomes)
@@ -78,8 +78,7 @@ def align_command(arguments: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m alignment", description="our networks against their torch twins and the originals' records",
-        epilog="Also: python -m alignment golden --help; python -m alignment record --help; "
-                                     "python -m alignment faults --help.")
+        epilog="Also, each with --help: python -m alignment golden, record, faults, upstream, padiff.")
     parser.add_argument("names", nargs="*", metavar="SYSTEM|STEP",
                         help=f"systems ({', '.join(available_systems())}, all) and steps ({', '.join(STEPS)}; "
                              f"step1 to step4 of the reproduction guide are forward, metric, loss, backward)")
@@ -162,7 +161,7 @@ def _bundle_folders(system: str) -> list[Path]:
 
 
 def _twin_job(manifest: dict[str, Any], steps: list[str], dtypes: list[str]) -> list[Job]:
-    own = _own_steps(manifest["system"])
+    own = own_steps(manifest["system"])
     if not any(step_of(stage, own) in steps for stage in manifest["stages"]):
         return []
     unit = Unit(manifest["system"], manifest["case"], TWIN)
@@ -171,7 +170,7 @@ def _twin_job(manifest: dict[str, Any], steps: list[str], dtypes: list[str]) -> 
 
 
 def _golden_jobs(bundle: Bundle, sides: list[str], steps: list[str], dtypes: list[str]) -> list[Job]:
-    manifest, own = bundle.manifest, _own_steps(bundle.manifest["system"])
+    manifest, own = bundle.manifest, own_steps(bundle.manifest["system"])
     with_network = bool(manifest["state"])
     stages = [stage for stage in bundle.stages if step_of(stage, own) in steps
               and (not with_network or split_stage(stage)[1] in dtypes)]
@@ -192,13 +191,14 @@ def _count(shape: list[int]) -> int:
     return count
 
 
-def _own_steps(system: str) -> dict[str, tuple[str, ...]]:
+def own_steps(system: str) -> dict[str, tuple[str, ...]]:
+    """A case's additions to the table of steps."""
     return getattr(importlib.import_module(f"alignment.cases.{system}"), "STEPS", {})
 
 
 def run_golden(bundle: Bundle, unit: Unit, stages: list[str]) -> Outcome:
     """A golden bundle on one side as an outcome."""
-    started, own = time.perf_counter(), _own_steps(unit.system)
+    started, own = time.perf_counter(), own_steps(unit.system)
     result = golden.run_bundle(bundle, unit.side, stages)
     outcome = Outcome(unit, errors={f"{unit.side} {stage}": error for stage, error in result.errors.items()})
     outcome.lines = [Line(unit, verdict.key.split("/", 1)[0], step_of(verdict.key.split("/", 1)[0], own), verdict)
@@ -309,7 +309,7 @@ def _print_totals(outcomes: list[Outcome], gaps: list[str], seconds: float, proc
          f"{seconds:.0f} s, {processor:.0f} s of processor time")
 
 
-def _processor_seconds() -> float:
+def processor_seconds() -> float:
     """Processor time of this process and its ended children: the cost of a run, however busy the machine is."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in used)

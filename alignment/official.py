@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from alignment import compare, worker
-from alignment.results import TWIN, Outcome
+from alignment.results import GOLDEN, Outcome
 from engine.files import atomic_write
 
 THRESHOLD = 1e-6  # the guide's
@@ -56,7 +56,7 @@ def collect(point: str, outcomes: list[Outcome]) -> tuple[dict[str, np.ndarray],
     for side in ("ref", "paddle"):
         made: dict[str, np.ndarray] = {}
         for outcome in outcomes:
-            if outcome.unit.source == TWIN:
+            if outcome.unit.source != GOLDEN:
                 steps = {line.stage: line.step for line in outcome.lines}
                 for key, array in outcome.kept.get(side, {}).items():
                     stage, name = key.split("/", 1)

@@ -16,7 +16,7 @@ from typing import Any
 import jinja2
 
 from alignment import compare, official, plots, worker
-from alignment.results import GOLDEN, RULE, TWIN, Line, Outcome, worst
+from alignment.results import GOLDEN, RULE, TWIN, UPSTREAM, Line, Outcome, worst
 from engine.files import atomic_write
 
 STEPS = ("init", "data", "forward", "metric", "loss", "backward", "train")
@@ -95,7 +95,8 @@ def _system(name: str, outcomes: list[Outcome], customary: dict[str, str]) -> di
     return {
         "name": name, "passed": all(outcome.passed for outcome in outcomes), "outcomes": outcomes,
         "rows": [(title, {step: _cell(lines, source, step) for step in STEPS})
-                 for source, title in ((RULE, "rules"), (TWIN, "twin"), (GOLDEN, "original"))
+                 for source, title in ((RULE, "rules"), (TWIN, "twin"), (GOLDEN, "original"),
+                                       (UPSTREAM, "original, run here"))
                  if any(outcome.unit.source == source for outcome in outcomes)],
         "stages": [row for outcome in outcomes for row in _stages(outcome)],
         "nearest": sorted(floats, key=lambda line: line.verdict.margin)[:NEAREST],

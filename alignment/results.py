@@ -1,6 +1,7 @@
 """What an alignment run found: plain data that the console, the report and the official artefacts are made from."""
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -9,19 +10,19 @@ import numpy as np
 from alignment.bundle import STEPS, split_stage
 from alignment.compare import Verdict
 
-TWIN, GOLDEN, RULE = "twin", "golden", "rule"
+TWIN, GOLDEN, RULE, UPSTREAM = "twin", "golden", "rule", "upstream"
 
 
 @dataclass(frozen=True)
 class Unit:
-    """One comparison: a case on two sides. ``source`` is ``twin``, ``golden`` or ``rule``; ``side`` is whom a bundle
-    judged."""
+    """One comparison: a case on two sides. ``source`` is ``twin``, ``golden``, ``rule`` or ``upstream``; ``side`` is
+    whom a bundle or an original judged."""
 
     system: str
     case: str
     source: str
     side: str = "paddle"
-    folder: str = ""  # of a bundle
+    folder: str = ""  # of a bundle; of a checkout, behind the original's name: ``mvf DIR``
 
     @property
     def title(self) -> str:
@@ -30,12 +31,15 @@ class Unit:
         if self.source == RULE:
             return f"{self.system}/{self.case}: Paddle against the original's rules"
         whose = "Paddle" if self.side == "paddle" else "the torch twin"
+        if self.source == UPSTREAM:
+            return f"{self.system}/{self.case}: {whose} against the original's own code"
         return f"{self.system}/{self.case}: {whose} against the original's recorded values"
 
     @property
     def against(self) -> str:
         """The reference, in a few words."""
-        return {TWIN: "torch twin", RULE: "original's rules"}.get(self.source, f"original's records, {self.side}")
+        return {TWIN: "torch twin", RULE: "original's rules", UPSTREAM: f"original run here, {self.side}"}.get(
+            self.source, f"original's records, {self.side}")
 
     def command(self, stage: str, step: str) -> str:
         """The command that repeats one stage of it."""
@@ -44,6 +48,10 @@ class Unit:
         if self.source == RULE:
             return f"python -m alignment {self.system} {step}"
         dtype = split_stage(stage)[1]
+        if self.source == UPSTREAM:
+            name, checkout = self.folder.split(" ", 1)
+            return (f"python -m alignment upstream {name} {step} --checkout {shlex.quote(checkout)} "
+                    f"--case {self.case} --dtype {dtype} --side {self.side}")
         return f"python -m alignment {self.system} {step} --case {self.case} --dtype {dtype} --no-golden"
 
 

@@ -9,6 +9,7 @@ a legitimate float32 evaluation of the original; nothing of ours enters a yardst
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,8 @@ DRAWS = ({"onednn": False}, *({"jitter": seed} for seed in range(11)))
 
 def remeasure(manifest: dict[str, Any], request: dict[str, Any], exact: Mapping[str, np.ndarray],
               scales: Mapping[str, float], recorded: Mapping[str, float],
-              enough: Callable[[dict[str, float]], bool] = lambda found: False) -> dict[str, float]:
+              enough: Callable[[dict[str, float]], bool] = lambda found: False,
+              ask: Callable[..., worker.Answer] | None = None) -> dict[str, float]:
     """Yardsticks of one float32 stage from further draws, shared within their groups.
 
     Args:
@@ -32,6 +34,7 @@ def remeasure(manifest: dict[str, Any], request: dict[str, Any], exact: Mapping[
         scales: largest magnitude by key; its keys are the ones measured.
         recorded: yardsticks known before; none becomes smaller.
         enough: told the yardsticks after each draw; True ends the drawing.
+        ask: runs the reference; None: the torch twin.
 
     Returns:
         Yardstick by key. A key that a float32 run notes in float64 (losses as Python floats) is there only if it
@@ -40,7 +43,7 @@ def remeasure(manifest: dict[str, Any], request: dict[str, Any], exact: Mapping[
     found = {key: recorded.get(key, 0.0) for key in scales}
     wide = set()
     for draw in DRAWS:
-        arrays = worker.ask("torch", manifest, [request], variant=draw).arrays
+        arrays = (ask or partial(worker.ask, "torch"))(manifest, [request], variant=draw).arrays
         for key, scale in scales.items():
             if key in arrays and key in exact and arrays[key].shape == exact[key].shape:
                 found[key] = max(found[key], compare.relative_difference(arrays[key], exact[key], scale))

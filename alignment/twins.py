@@ -1,11 +1,14 @@
-"""Our network against its torch twin: same manifest, same recipe weights, each side in its own process."""
+"""Our network against a reference: same manifest, same recipe weights, each side in its own process.
+
+The reference is the torch twin, or the original itself out of a user's checkout (``alignment/upstream``).
+"""
 from __future__ import annotations
 
 import importlib
 import re
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +18,7 @@ import numpy as np
 
 from alignment import compare, rounding, short_training, worker
 from alignment.bundle import split_stage
-from alignment.compare import Verdict
+from alignment.compare import Allowance, Verdict
 from alignment.results import TWIN, Line, Outcome, Unit, step_of
 from alignment.worker import Answer
 
@@ -23,7 +26,44 @@ PRECISIONS = ("float32", "float64")
 KEPT_VALUES = 4096  # larger arrays do not go into the official artefacts and plots
 
 
-def run_case(manifest: dict[str, Any], steps: list[str], dtypes: list[str]) -> Outcome:
+def _ask_twin(*args: Any, **options: Any) -> Answer:
+    return worker.ask("torch", *args, **options)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The side that judges.
+
+    Args:
+        ask: as :func:`alignment.worker.ask` without its first argument.
+        source: of the outcomes: ``twin`` or ``upstream``.
+        title: in messages.
+        side: prefix of its errors.
+        judged: whose answers are judged: ``paddle``, or ``torch`` for the twin.
+        folder: of a checkout.
+        apart: regular expressions of ``stage/name`` that only one of the two forms, beside the case's own.
+        allowances: departures from the rule beside the case's own.
+    """
+
+    ask: Callable[..., Answer] = _ask_twin
+    source: str = TWIN
+    title: str = "the torch twin"
+    side: str = "torch"
+    judged: str = "paddle"
+    folder: str = ""
+    apart: tuple[str, ...] = ()
+    allowances: tuple[Allowance, ...] = ()
+
+    @property
+    def judged_title(self) -> str:
+        return "the Paddle side" if self.judged == "paddle" else "the torch twin"
+
+
+TORCH_TWIN = Reference()
+
+
+def run_case(manifest: dict[str, Any], steps: list[str], dtypes: list[str],
+             reference: Reference = TORCH_TWIN) -> Outcome:
     """Compute a built-in case on both sides and judge every tensor.
 
     Args:
@@ -31,6 +71,7 @@ def run_case(manifest: dict[str, Any], steps: list[str], dtypes: list[str]) -> O
             listed by the twin; with an empty ``state`` there is none (see :func:`precisions`).
         steps: which steps of the reproduction guide; stages of others are left out.
         dtypes: ``float32``, ``float64`` or both.
+        reference: whom the judged side must equal.
 
     Raises:
         RuntimeError: if a side's process fails.
@@ -39,25 +80,28 @@ def run_case(manifest: dict[str, Any], steps: list[str], dtypes: list[str]) -> O
     case = importlib.import_module(f"alignment.cases.{manifest['system']}")
     own = getattr(case, "STEPS", {})
     stages = {name: step_of(name, own) for name in manifest["stages"] if step_of(name, own) in steps}
+    case = Case(case, reference)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="alignment-") as folder:
         if "prepare" in manifest and stages:
             manifest = short_training.prepare(manifest, Path(folder) / "prepared")
-        runs = _compute(manifest, stages, dtypes, Path(folder))
+        runs = _compute(manifest, stages, dtypes, Path(folder), reference)
         outcome = judge_runs(runs, stages, case)
         runs.close()
     outcome.seconds = time.perf_counter() - started
     return outcome
 
 
-def judge_runs(runs: Runs, steps: Mapping[str, str], case: ModuleType) -> Outcome:
+def judge_runs(runs: Runs, steps: Mapping[str, str], case: Case) -> Outcome:
     """The verdicts on what both sides computed; ``steps`` says which step each stage of the runs belongs to."""
-    outcome = Outcome(Unit(runs.manifest["system"], runs.manifest["case"], TWIN), errors=runs.errors())
+    reference = runs.reference
+    unit = Unit(runs.manifest["system"], runs.manifest["case"], reference.source, reference.judged, reference.folder)
+    outcome = Outcome(unit, errors=runs.errors())
     for label, pair in runs.pairs():
         step = steps[split_stage(label)[0]]
         verdicts = _judge_stage(label, pair, runs, case)
         outcome.lines += [Line(outcome.unit, label, step, verdict) for verdict in verdicts]
-        outcome.left_out += [key for key in _keys(pair[0], label) if _declared(key, case)]
+        outcome.left_out += [key for key in _keys(pair[0], label) if case.declares(key)]
         _keep(outcome, label, pair, case)
     outcome.facts = {"salt": str(runs.manifest.get("salt", "a")), **runs.versions()}
     return outcome
@@ -72,6 +116,7 @@ class Runs:
     twin: dict[str, Answer] = field(default_factory=dict)
     ours: dict[str, Answer] = field(default_factory=dict)
     asked: dict[str, list[str]] = field(default_factory=dict)  # stages by precision, where not all
+    reference: Reference = TORCH_TWIN
 
     def pairs(self) -> list[tuple[str, tuple[Answer, Answer]]]:
         """(label, (twin, ours)) in the order of stages, float32 before float64."""
@@ -80,7 +125,8 @@ class Runs:
                 if stage in self.asked.get(dtype, self.stages)]
 
     def errors(self) -> dict[str, str]:
-        return {f"{side} {stage}": error for side, answers in (("torch", self.twin), ("paddle", self.ours))
+        sides = ((self.reference.side, self.twin), (self.reference.judged, self.ours))
+        return {f"{side} {stage}": error for side, answers in sides
                 for answer in answers.values() for stage, error in answer.errors.items()}
 
     def versions(self) -> dict[str, str]:
@@ -92,26 +138,43 @@ class Runs:
             answer.arrays.close()
 
 
-def _compute(manifest: dict[str, Any], steps: Mapping[str, str], dtypes: list[str], folder: Path) -> Runs:
-    """Every process of a case, one after the other: the twin in both precisions (a yardstick needs both), then ours."""
+@dataclass(frozen=True)
+class Case:
+    """A case's rules as they hold against a reference."""
+
+    module: ModuleType
+    reference: Reference = TORCH_TWIN
+
+    def allowances(self, manifest: dict[str, Any]) -> list[Allowance]:
+        return [*self.reference.allowances, *self.module.allowances(manifest)]
+
+    def declares(self, key: str) -> bool:
+        """Whether it is said that this tensor cannot be compared: one side computes it in another form or layout."""
+        patterns = (*getattr(self.module, "ONLY_IN_TWIN", ()), *self.reference.apart)
+        return any(re.search(pattern, key) for pattern in patterns)
+
+
+def _compute(manifest: dict[str, Any], steps: Mapping[str, str], dtypes: list[str], folder: Path,
+             reference: Reference) -> Runs:
+    """Every process of a case: the reference in both precisions (a yardstick needs both), then the judged side."""
     fill_state = "state" not in manifest
     ours = {stage: precisions(manifest, step, dtypes) for stage, step in steps.items()}
     twin = {stage: PRECISIONS if "float32" in found and len(precisions(manifest, steps[stage])) > 1 else found
             for stage, found in ours.items()}
-    runs = Runs(manifest, list(steps))
+    runs = Runs(manifest, list(steps), reference=reference)
     for dtype in PRECISIONS:
         stages = [stage for stage, found in twin.items() if dtype in found]
         if stages:
-            runs.twin[dtype] = worker.ask("torch", runs.manifest, requests(stages, dtype), fill_state=fill_state,
-                                          folder=folder / f"torch-{dtype}")
+            runs.twin[dtype] = reference.ask(runs.manifest, requests(stages, dtype), fill_state=fill_state,
+                                             folder=folder / f"reference-{dtype}")
             if fill_state:
                 runs.manifest, fill_state = {**manifest, "state": runs.twin[dtype].state}, False
     for dtype in PRECISIONS:
         stages = [stage for stage, found in ours.items() if dtype in found]
         if stages:
             runs.asked[dtype] = stages
-            runs.ours[dtype] = worker.ask("paddle", runs.manifest, requests(stages, dtype),
-                                          folder=folder / f"paddle-{dtype}")
+            runs.ours[dtype] = worker.ask(reference.judged, runs.manifest, requests(stages, dtype),
+                                          folder=folder / f"judged-{dtype}")
     return runs
 
 
@@ -136,9 +199,9 @@ def requests(stages: list[str], dtype: str) -> list[dict[str, Any]]:
             for stage in stages]
 
 
-def _judge_stage(label: str, pair: tuple[Answer, Answer], runs: Runs, case: ModuleType) -> list[Verdict]:
+def _judge_stage(label: str, pair: tuple[Answer, Answer], runs: Runs, case: Case) -> list[Verdict]:
     twin, ours = pair
-    keys = execution_order([key for key in _keys(twin, label) if not _declared(key, case)], runs.manifest)
+    keys = execution_order([key for key in _keys(twin, label) if not case.declares(key)], runs.manifest)
     both = [key for key in keys if key in ours.arrays]
     yardsticks = _yardsticks(label, keys, runs)
     judged = _judge(label, both, pair, runs, case, yardsticks)
@@ -147,16 +210,18 @@ def _judge_stage(label: str, pair: tuple[Answer, Answer], runs: Runs, case: Modu
             judged.update(_judge(label, both, pair, runs, case, yardsticks | extra))
             return all(verdict.passed for verdict in judged.values())
         rounding.remeasure(runs.manifest, requests([split_stage(label)[0]], "float32")[0],
-                           Relabelled(runs.twin["float64"].arrays), _scales(yardsticks, twin), yardsticks, enough)
-    extra = [key for key in _keys(ours, label) if key not in twin.arrays and not _declared(key, case)]
-    found = [judged.get(key) or compare.missing(key, "on the Paddle side" + worker.because(ours, key)) for key in keys]
-    found += [Verdict(key, False, np.inf, 0.0, "unexpected", "the torch twin has no such tensor"
+                           Relabelled(runs.twin["float64"].arrays), _scales(yardsticks, twin), yardsticks, enough,
+                           runs.reference.ask)
+    extra = [key for key in _keys(ours, label) if key not in twin.arrays and not case.declares(key)]
+    found = [judged.get(key) or compare.missing(key, f"on {runs.reference.judged_title}" + worker.because(ours, key))
+             for key in keys]
+    found += [Verdict(key, False, np.inf, 0.0, "unexpected", f"{runs.reference.title} has no such tensor"
                       + worker.because(twin, key)) for key in extra]
     return found or [compare.missing(f"{label}/(anything)", "on either side" + worker.because(twin, f"{label}/")
                                      + worker.because(ours, f"{label}/"))]
 
 
-def _judge(label: str, keys: list[str], pair: tuple[Answer, Answer], runs: Runs, case: ModuleType,
+def _judge(label: str, keys: list[str], pair: tuple[Answer, Answer], runs: Runs, case: Case,
            yardsticks: Mapping[str, float]) -> dict[str, Verdict]:
     twin, ours = pair
     allowances = case.allowances(runs.manifest)
@@ -250,15 +315,10 @@ def _keys(answer: Answer, label: str) -> list[str]:
     return [key for key in answer.arrays if key.split("/", 1)[0] == label]
 
 
-def _declared(key: str, case: ModuleType) -> bool:
-    """Whether the case says that this tensor cannot be compared: ours computes it in another form or layout."""
-    return any(re.search(pattern, key) for pattern in getattr(case, "ONLY_IN_TWIN", ()))
-
-
-def _keep(outcome: Outcome, label: str, pair: tuple[Answer, Answer], case: ModuleType) -> None:
+def _keep(outcome: Outcome, label: str, pair: tuple[Answer, Answer], case: Case) -> None:
     """Small arrays for the official artefacts and the plots."""
     for side, answer in zip(("ref", "paddle"), pair, strict=True):
         kept = outcome.kept.setdefault(side, {})
         for key in _keys(answer, label):
-            if int(np.prod(answer.shapes[key])) <= KEPT_VALUES and not _declared(key, case):
+            if int(np.prod(answer.shapes[key])) <= KEPT_VALUES and not case.declares(key):
                 kept[key] = answer.arrays[key]

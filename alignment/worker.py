@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -67,17 +67,20 @@ class StoredArrays(Mapping):
 
 
 def ask(side: str, manifest: dict[str, Any], stages: list[dict[str, Any]], *, fill_state: bool = False,
-        variant: dict[str, Any] | None = None, threads: int | None = None, folder: Path | None = None) -> Answer:
+        variant: dict[str, Any] | None = None, threads: int | None = None, folder: Path | None = None,
+        original: dict[str, Any] | None = None) -> Answer:
     """Run stages of a case on one side in a fresh process.
 
     Args:
-        side: ``paddle`` or ``torch``.
+        side: ``paddle`` or ``torch``; any name for an original.
         manifest: the case; without ``state`` if ``fill_state`` asks the torch side to list its network's entries.
         stages: dicts with ``label`` (how the keys are prefixed), ``name``, ``dtype``, ``wanted`` (names or None)
             and ``limits`` (values kept per name, or None for whole arrays).
         variant: another legitimate evaluation in float32: ``onednn: False`` (other kernels of PyTorch),
             ``jitter: SEED`` (inputs and weights moved by at most half a unit in the last place).
         folder: leave the arrays there and read them one at a time; None: all in memory.
+        original: instead of a side of ours, code in a checkout: ``name``, ``checkout`` and ``shims``
+            (see ``alignment/upstream``).
 
     Returns:
         The answer. A stage that stopped with an error is in ``errors`` and has no arrays.
@@ -87,21 +90,23 @@ def ask(side: str, manifest: dict[str, Any], stages: list[dict[str, Any]], *, fi
     """
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="alignment-") as temporary:
-            answer = _ask(side, manifest, stages, fill_state, variant, threads, Path(temporary))
+            answer = _ask(side, manifest, stages, fill_state, variant, threads, Path(temporary), original)
             stored = answer.arrays
             answer = replace(answer, arrays=dict(stored))
             stored.close()
             return answer
-    return _ask(side, manifest, stages, fill_state, variant, threads, folder)
+    return _ask(side, manifest, stages, fill_state, variant, threads, folder, original)
 
 
 def _ask(side: str, manifest: dict[str, Any], stages: list[dict[str, Any]], fill_state: bool,
-         variant: dict[str, Any] | None, threads: int | None, folder: Path) -> Answer:
+         variant: dict[str, Any] | None, threads: int | None, folder: Path,
+         original: dict[str, Any] | None) -> Answer:
     folder.mkdir(parents=True, exist_ok=True)
     request = folder / "request.json"
     request.write_text(json.dumps({"side": side, "manifest": manifest, "stages": stages, "fill_state": fill_state,
-                                   "variant": variant or {}}))
-    run_module("alignment.worker", request, f"the {side} side of {manifest['system']}/{manifest['case']}", threads)
+                                   "variant": variant or {}, "original": original}))
+    module = "alignment.worker" if original is None else "alignment.upstream.worker"
+    run_module(module, request, f"the {side} side of {manifest['system']}/{manifest['case']}", threads)
     return read(folder)
 
 
@@ -163,9 +168,10 @@ def because(answer: Answer, key: str) -> str:
     return f": the stage stopped with {error.strip().splitlines()[-1]}" if error else ""
 
 
-def answer(request: dict[str, Any], folder: Path) -> None:
-    """Compute a request and write ``answer.npz`` and ``answer.json`` into ``folder``."""
-    made = compute(request)
+def answer(request: dict[str, Any], folder: Path, case: Any = None,
+           versions: Callable[[], dict[str, str]] | None = None) -> None:
+    """Compute a request and write ``answer.npz`` and ``answer.json`` into ``folder``; see :func:`compute`."""
+    made = compute(request, case=case, versions=versions)
     facts = {name: getattr(made, name) for name in
              ("shapes", "summaries", "finite", "seconds", "state", "errors", "revision")}
     arrays = made.arrays.values()
@@ -180,19 +186,22 @@ def read(folder: Path) -> Answer:
     return Answer(arrays=arrays, **facts)
 
 
-def compute(request: dict[str, Any], store: dict[str, Any] | None = None) -> Answer:
+def compute(request: dict[str, Any], store: dict[str, Any] | None = None, case: Any = None,
+            versions: Callable[[], dict[str, str]] | None = None) -> Answer:
     """Run the stages of a request in this process.
 
     Args:
         request: ``side``, ``manifest``, ``stages``, ``fill_state`` and ``variant``, as for :func:`ask`.
         store: what the runs share (weights made from the recipe); give it again to spare making them again.
+        case: offers ``stages`` and ``state_entries``; None: the side's module of the manifest's system.
+        versions: told at the end, as ``revision``; None: those of the side's library.
     """
     manifest, side = request["manifest"], request["side"]
-    case = importlib.import_module(f"alignment.cases.{manifest['system']}.{SIDES[side]}")
+    case = case or importlib.import_module(f"alignment.cases.{manifest['system']}.{SIDES[side]}")
     state = None
     if request["fill_state"]:
         state = manifest["state"] = case.state_entries(manifest)
-    made = Answer({}, {}, {}, {}, {}, state, {}, _versions(side))
+    made = Answer({}, {}, {}, {}, {}, state, {}, {})
     store = {} if store is None else store
     for stage in request["stages"]:
         started = time.perf_counter()
@@ -202,6 +211,7 @@ def compute(request: dict[str, Any], store: dict[str, Any] | None = None) -> Ans
         except Exception:  # noqa: BLE001 - reported by whoever asked; the other stages are still worth comparing
             made.errors[stage["label"]] = traceback.format_exc(limit=-6)
         made.seconds[stage["label"]] = time.perf_counter() - started
+    made.revision.update({**(versions() if versions else _versions(side)), "numpy": np.__version__})
     return made
 
 
@@ -232,7 +242,7 @@ def _keep(stage: dict[str, Any], found: dict[str, np.ndarray], made: Answer) -> 
 
 
 def _versions(side: str) -> dict[str, str]:
-    return {side: str(getattr(sys.modules.get(side), "__version__", "")), "numpy": np.__version__}
+    return {side: str(getattr(sys.modules.get(side), "__version__", ""))}
 
 
 if __name__ == "__main__":

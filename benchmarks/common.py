@@ -7,6 +7,7 @@ largest resident memory is its own, not that of the neighbour that was imported 
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import multiprocessing
 import os
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deploy.memory import peak_memory
+from deploy.memory import peak_memory, reset_peak_memory
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -31,7 +32,7 @@ class Timing:
 
     Attributes:
         wall, cpu: seconds of each round: on the clock, and of this process' threads together.
-        before, peak: resident MB after the imports and at most.
+        before, peak: resident MB when all was prepared, and at most from then on.
     """
 
     name: str
@@ -111,6 +112,8 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 def _serve(pipe, prepare: Prepare, threads: int) -> None:
     try:
         timed = prepare(threads)
+        gc.collect()
+        reset_peak_memory()  # what preparing needed for a moment is not the contender's
         pipe.send({"memory": peak_memory()})
         while pipe.recv() == "run":
             wall, cpu = time.perf_counter(), time.process_time()

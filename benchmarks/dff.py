@@ -43,7 +43,7 @@ def exported(threads: int, *, graph: str, height: int, width: int, depth: int, c
     network.eval()
     given = inputs(height, width)
     names = ("seg", "flow") if graph == "key" else ("flow", "scores", "half")
-    specs = [InputSpec(list(given[name].shape), "float32", name) for name in names]
+    specs = [InputSpec([-1, given[name].shape[1], -1, -1], "float32", name) for name in names]  # as it is shipped
     layer, outputs = ((KeyGraph(network), ["labels", "scores", "half"]) if graph == "key" else
                       (CurrentGraph(network), ["labels", "moved", "motion"]))
     with tempfile.TemporaryDirectory() as folder:

@@ -133,7 +133,7 @@ def measure_memory(options) -> None:
     def watch(steps, total):
         for t in steps:
             yield t
-            if (t + 1) % 50 == 0:
+            if (t + 1) % 25 == 0:
                 marks[t + 1] = round(peak_memory())
 
     core.interact(mask, 0, progress=watch)
@@ -165,7 +165,7 @@ def _network_peak(objects: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("what", choices=("read", "memory"))
+    parser.add_argument("what", nargs="?", choices=("read", "memory"), default="read")
     parser.add_argument("--slots", type=int, default=50, help="memory frames of the read")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--frames", type=int, default=300)

@@ -49,7 +49,11 @@ def prepare(layout: Layout, clip: Clip, *, video: Path | None = None, side: int 
     samples = to_int16(read_audio(source, RATE))
     # A clip longer than the frames: the original fails above 5.775 s, we keep the patches that belong to them.
     patches = fit_patches(log_mel_patches(samples / 32768.0), seconds, str(source))
-    numbers = second_frames(reader.fps, len(reader), seconds)
+    # A row of S4 that starts after second 5 of its ten: the original writes the frames of what is left and its reader
+    # misses the others; the last one stands in for them, as the last patch does for missing sound.
+    left = seconds if clip.start <= seconds else max(1, int(2 * seconds - clip.start))
+    numbers = second_frames(reader.fps, len(reader), left)
+    numbers += numbers[-1:] * (seconds - left)
     for path, picture in zip(frames, reader.frames(numbers), strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_image(path, cv2.resize(picture, (side, side), interpolation=cv2.INTER_LINEAR))

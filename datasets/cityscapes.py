@@ -141,12 +141,17 @@ class Augmentation:
         flip: probability of mirroring all frames and the label.
         scales: range of the factor by which all are resized before the crop.
         compatible_crop: as the article, whose crops never reach the last row and column.
+        max_share: draw a crop again, up to ten times, while one class fills this share of its labelled pixels
+            (mmsegmentation: 0.75); 1 takes the first.
+        jitter: mmsegmentation's changes of brightness, contrast, saturation and hue.
     """
 
     crop: tuple[int, int] | None = None
     flip: float = 0.0
     scales: tuple[float, float] = (1.0, 1.0)
     compatible_crop: bool = True
+    max_share: float = 1.0
+    jitter: bool = False
 
 
 class CityscapesPairs:
@@ -203,19 +208,31 @@ class CityscapesPairs:
 
 
 def augment(images: list[np.ndarray], label: np.ndarray, options: Augmentation, rng):
-    """The same scale, crop and mirroring for all frames and their label. Draws in that order, and only for what is
-    switched on, so that the article's stream of crops is kept."""
+    """The same scale, crop, mirroring and colours for all frames and their label. Draws in that order, and only for
+    what is switched on, so that the article's stream of crops is kept."""
     if options.scales != (1.0, 1.0):
         images, label = transforms.scale_pair(images, label, float(rng.uniform(*options.scales)))
     if options.crop is not None:
         images = [transforms.pad_to(image, options.crop, 0) for image in images]
         label = transforms.pad_to(label, options.crop, IGNORED)
-        start = transforms.crop_start(label.shape, options.crop, rng, options.compatible_crop)
+        start = _crop_start(label, options, rng)
         images = [transforms.crop(image, start, options.crop) for image in images]
         label = transforms.crop(label, start, options.crop)
     if options.flip and rng.random() < options.flip:
         images, label = [image[:, ::-1] for image in images], label[:, ::-1]
+    if options.jitter:
+        images = transforms.photometric([np.ascontiguousarray(image) for image in images], rng)
     return images, np.ascontiguousarray(label)
+
+
+def _crop_start(label: np.ndarray, options: Augmentation, rng) -> tuple[int, int]:
+    """Where the crop begins; the eleventh draw counts whatever it shows."""
+    start = transforms.crop_start(label.shape, options.crop, rng, options.compatible_crop)
+    for _ in range(10 if options.max_share < 1 else 0):
+        if not transforms.crowded(transforms.crop(label, start, options.crop), IGNORED, options.max_share):
+            break
+        start = transforms.crop_start(label.shape, options.crop, rng, options.compatible_crop)
+    return start
 
 
 def build_half_size(root: str | Path, split: str) -> int:

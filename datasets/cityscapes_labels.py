@@ -30,10 +30,3 @@ def to_train_ids(label_ids: np.ndarray) -> np.ndarray:
 def to_label_ids(train_ids: np.ndarray) -> np.ndarray:
     """uint8 trainIds of any shape -> labelIds, as the official evaluation wants them (ignored becomes 0)."""
     return _TO_LABEL[train_ids]
-
-
-def colourize(train_ids: np.ndarray) -> np.ndarray:
-    """trainIds ``[..., H, W]`` -> RGB uint8 ``[..., H, W, 3]``; ignored pixels are black."""
-    palette = np.zeros((256, 3), np.uint8)
-    palette[:len(COLOURS)] = COLOURS
-    return palette[train_ids]

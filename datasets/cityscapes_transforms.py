@@ -61,6 +61,44 @@ def crop(array: np.ndarray, start: tuple[int, int], size: tuple[int, int]) -> np
     return array[start[0]:start[0] + size[0], start[1]:start[1] + size[1]]
 
 
+def crowded(label: np.ndarray, ignored: int, share: float) -> bool:
+    """Whether one class fills at least ``share`` of the labelled pixels (mmsegmentation's rule for crops, by which a
+    crop with a single class, or with none, is crowded too)."""
+    counts = np.bincount(label[label != ignored].ravel())
+    return np.count_nonzero(counts) < 2 or counts.max() >= share * counts.sum()
+
+
+def photometric(images: list[np.ndarray], rng) -> list[np.ndarray]:
+    """mmsegmentation's ``PhotoMetricDistortion``, one draw for all pictures.
+
+    Each with probability 1/2: brightness by up to 32, contrast by a factor of 0.5 to 1.5 (as often before the
+    colours as after them), saturation by such a factor, hue by up to 18 of OpenCV's 180 steps.
+    """
+    shift = float(rng.uniform(-32, 32)) if rng.random() < 0.5 else 0.0
+    contrast, saturation = (float(rng.uniform(0.5, 1.5)) if rng.random() < 0.5 else 1.0 for _ in range(2))
+    hue = int(rng.integers(-18, 18)) if rng.random() < 0.5 else 0
+    contrast_first = rng.random() < 0.5
+
+    def distorted(image: np.ndarray) -> np.ndarray:
+        image = _linear(image, 1.0, shift)
+        image = _linear(image, contrast, 0.0) if contrast_first else image
+        if saturation != 1:
+            hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
+            hsv[..., 1] = _linear(hsv[..., 1], saturation, 0.0)
+            image = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+        if hue:
+            hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
+            hsv[..., 0] = (hsv[..., 0].astype(int) + hue) % 180
+            image = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+        return image if contrast_first else _linear(image, contrast, 0.0)
+    return [distorted(image) for image in images]
+
+
+def _linear(image: np.ndarray, factor: float, shift: float) -> np.ndarray:
+    """uint8 of ``factor * image + shift``, clipped and rounded down."""
+    return np.clip(image.astype(np.float32) * factor + shift, 0, 255).astype(np.uint8)
+
+
 def scale_pair(images: list[np.ndarray], label: np.ndarray, factor: float) -> tuple[list[np.ndarray], np.ndarray]:
     """Pictures resized bilinearly and label by nearest neighbour, by one factor."""
     size = (round(label.shape[1] * factor), round(label.shape[0] * factor))

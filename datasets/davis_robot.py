@@ -12,7 +12,51 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
-from datasets.scribbles import bezier_curve
+from datasets.scribbles import bezier_curve, strokes_of
+
+
+def make_robot(kind: str, rng) -> Robot | PackageRobot:
+    """The robot of an evaluation.
+
+    Args:
+        kind: ``own``, ``davisinteractive`` (that package's), or ``auto``: the package's where it is installed.
+        rng: for our own.
+
+    Raises:
+        ModuleNotFoundError: if the package was asked for and cannot be imported.
+    """
+    if kind != "own":
+        try:
+            from davisinteractive.robot import InteractiveScribblesRobot
+        except ModuleNotFoundError as error:
+            if kind == "davisinteractive":
+                raise ModuleNotFoundError(f"inference.robot is davisinteractive, but {error}: install that package "
+                                          "or set inference.robot=own") from error
+        else:
+            return PackageRobot(InteractiveScribblesRobot(kernel_size=0.2, max_kernel_radius=16, min_nb_nodes=4,
+                                                          nb_points=1000))
+    return Robot(rng)
+
+
+class PackageRobot:
+    """The robot of the package davisinteractive, with the settings of its service."""
+
+    def __init__(self, robot):
+        self._robot = robot
+
+    def scribble(self, truth: np.ndarray, result: np.ndarray, labels: Sequence[int]) -> list[tuple[int, np.ndarray]]:
+        """As :meth:`Robot.scribble`; labels must be 0, 1, 2, ...
+
+        Raises:
+            RuntimeError: if the package fails, as its releases do under NumPy 1.24 or newer.
+        """
+        try:
+            found = self._robot.interact("video", result[None].astype(np.int64), truth[None].astype(np.int64),
+                                         nb_objects=max(labels))
+        except (AttributeError, TypeError) as error:
+            raise RuntimeError(f"the robot of davisinteractive does not run beside NumPy {np.__version__} ({error}): "
+                               "set inference.robot=own") from error
+        return [stroke for stroke in strokes_of(found, 0) if stroke[0] in labels]
 
 
 class Robot:

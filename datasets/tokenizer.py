@@ -85,7 +85,7 @@ class Tokenizer:
                 if not truncate:
                     shown = text if len(text) < 60 else text[:57] + "..."
                     raise SentenceTooLong(f"the text {shown!r} has {len(ids)} tokens with its markers, CLIP reads at "
-                                          f"most {length}: shorten it, or ask for truncation")
+                                          f"most {length}: shorten it, or ask for truncation (data.truncate=true)")
                 ids = [*ids[:length - 1], END]
             row[:len(ids)] = ids
         return padded

@@ -25,7 +25,7 @@ from deploy.benchmark_report import open_logger, shape_text
 from deploy.files import atomic_write
 from deploy.inference import Moved, Predictor, outputs_moved
 from deploy.inputs import Item, ReadClip, batches, read_items, split_by_item
-from deploy.prediction import softmax
+from metrics.classification import softmax
 
 ONEDNN_TOLERANCE, PLAIN_TOLERANCE = 1e-5, 1e-6  # of the output's scale, against the eager network
 
@@ -121,7 +121,7 @@ def describe(item: Item, outputs: dict[str, np.ndarray], description: dict[str, 
     """An item's result: the best class of a classifier, else each output's shape and range."""
     scores = outputs.get(description.get("scores", next(iter(outputs))))
     if scores is not None and scores.ndim == 2 and description.get("task", "classification") == "classification":
-        probabilities = softmax(scores).mean(0)  # over the item's views
+        probabilities = softmax(scores.astype(np.float64)).mean(0)  # over the item's views
         best = int(probabilities.argmax())
         labels = description.get("labels") or []
         return {"item": item.name, "class": best, "label": labels[best] if best < len(labels) else None,

@@ -12,6 +12,7 @@ import numpy as np
 import paddle
 from paddle import inference as engine
 
+import models  # noqa: F401 - chooses the kernels of Paddle's CPU library, also for exported graphs
 from deploy import faults
 from deploy.model_files import ModelFiles, find_model
 

@@ -19,3 +19,13 @@ def peak_memory() -> float:
                 return int(line.split()[1]) / 1024  # kB
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return largest / (1 << 20 if sys.platform == "darwin" else 1 << 10)  # bytes on macOS, KB elsewhere
+
+
+def reset_peak_memory() -> bool:
+    """Let :func:`peak_memory` start from what is resident now; False where the system cannot (only Linux can)."""
+    switch = Path("/proc/self/clear_refs")
+    try:
+        switch.write_text("5", "ascii")
+    except OSError:
+        return False
+    return True

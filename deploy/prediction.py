@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -104,8 +105,9 @@ class MaskVideoPrediction:
 
     Attributes:
         source: the video, as given by the user.
-        frames: uint8 ``[T, H, W, 3]`` RGB.
-        masks: integers ``[T, H, W]``: 0 background, 1.. objects or classes, 255 no answer.
+        frames: uint8 RGB ``[T, H, W, 3]``, or any sequence of T frames ``[H, W, 3]``: they are asked for one by one.
+        masks: uint8 ``[T, H, W]``: 0 background, 1.. objects or classes, 255 no answer; or a sequence of T maps with
+            that ``shape``.
         names: label -> name, without the background.
         fps: frames per second of the overlay.
         audio: mono samples in [-1, 1] for the overlay, with ``rate`` samples per second.
@@ -117,8 +119,8 @@ class MaskVideoPrediction:
     """
 
     source: str
-    frames: np.ndarray
-    masks: np.ndarray
+    frames: Sequence[np.ndarray]
+    masks: Sequence[np.ndarray]
     names: Mapping[int, str]
     fps: float
     audio: np.ndarray | None = None
@@ -127,19 +129,25 @@ class MaskVideoPrediction:
     colours: np.ndarray | None = None
 
     def __post_init__(self):
-        if self.masks.ndim != 3 or self.frames.shape != (*self.masks.shape, 3):
-            raise ValueError(f"{self.source}: frames {list(self.frames.shape)} do not fit masks "
-                             f"{list(self.masks.shape)}; expected T H W 3 and T H W")
-        nameless = set(np.unique(self.masks).tolist()) - {0, 255} - set(self.names)
+        found = getattr(self.frames, "shape", (len(self.frames), *self.masks.shape[1:], 3))
+        if len(self.masks.shape) != 3 or found != (*self.masks.shape, 3):
+            raise ValueError(f"{self.source}: frames {list(found)} do not fit masks {list(self.masks.shape)}; "
+                             "expected T H W 3 and T H W")
+        nameless = set(np.flatnonzero(self._counts.any(0)).tolist()) - {0, 255} - set(self.names)
         if nameless:
             raise ValueError(f"{self.source}: the masks hold labels without a name: {sorted(nameless)}")
 
+    @cached_property
+    def _counts(self) -> np.ndarray:
+        """Pixels of every label in every frame, ``[T, 256]``."""
+        return np.stack([np.bincount(labels.reshape(-1), minlength=256) for labels in self.masks])
+
     def areas(self) -> dict[int, list[int]]:
         """Label -> its pixels in every frame."""
-        return {label: (self.masks == label).sum((1, 2)).tolist() for label in sorted(self.names)}
+        return {label: self._counts[:, label].tolist() for label in sorted(self.names)}
 
     def summary(self) -> str:
-        size = self.masks[0].size
+        size = self.masks.shape[1] * self.masks.shape[2]
         lines = [f"{self.source}: {len(self.masks)} frames of {self.masks.shape[2]}x{self.masks.shape[1]}"]
         for label, pixels in self.areas().items():
             seen = sum(area > 0 for area in pixels)
@@ -171,9 +179,3 @@ class MaskVideoPrediction:
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities along the last axis, in float64 so that they do not depend on the order of summation."""
-    values = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
-    return values / values.sum(-1, keepdims=True)

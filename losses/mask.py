@@ -51,6 +51,16 @@ def bootstrapped_by_sample(logits, target, selector, share: float):
     return total
 
 
+def moved_mask_loss(moved, target):
+    """Mean binary cross entropy of masks that an attention moved from other frames; both ``[B, K, N]`` in [0, 1].
+
+    Not in the original: trained from ImageNet's weights, its attention finds similar places from the start. From random
+    ones nothing tells an object from its neighbour until the attention does, and it only learns by that difference.
+    """
+    moved = paddle.clip(moved, 1e-4, 1 - 1e-4)
+    return -(target * paddle.log(moved) + (1 - target) * paddle.log(1 - moved)).mean()
+
+
 def iou_sums(mask, target):
     """(intersection, union) in pixels of ``mask > 0.5`` and ``target > 0.5``; logged as (i + 1) / (u + 1)."""
     mask, target = mask > 0.5, target > 0.5

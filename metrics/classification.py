@@ -6,6 +6,12 @@ from collections.abc import Sequence
 import numpy as np
 
 
+def softmax(x: np.ndarray) -> np.ndarray:
+    """Probabilities along the last axis, in the type of ``x``; nothing overflows."""
+    power = np.exp(x - x.max(-1, keepdims=True))
+    return power / power.sum(-1, keepdims=True)
+
+
 def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: Sequence[int] = (1, 5)) -> list[float]:
     """Share of samples whose label is among the k best scores, for each k.
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from metrics.classification import softmax
+
 TEST_SCALE = 100.0  # ActionCLIP multiplies cosines by this at test, whatever logit_scale was trained to
 
 
@@ -18,12 +20,6 @@ def unit(x: np.ndarray) -> np.ndarray:
     if not (np.isfinite(norm).all() and (norm > 0).all()):
         raise ValueError("a feature vector is zero or not finite: the weights or the frames are damaged")
     return x / norm
-
-
-def softmax(x: np.ndarray) -> np.ndarray:
-    """Over the last axis."""
-    power = np.exp(x - x.max(-1, keepdims=True))
-    return power / power.sum(-1, keepdims=True)
 
 
 def prompt_probabilities(video: np.ndarray, text: np.ndarray, templates: int) -> np.ndarray:

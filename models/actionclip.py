@@ -20,11 +20,12 @@ from models.backbones.clip import CLIP, Attention, ResidualAttentionBlock, sizes
 from models.backbones.clip import UPSTREAM_DROPPED as CLIP_DROPPED
 from models.backbones.clip_names import from_hugging_face, is_hugging_face
 from models.layers import LayerNorm
-from models.layers.init import constant_, normal_
+from models.layers.init import constant_, normal_, normal_linears_
 
 FUSIONS = ("meanP", "LSTM", "Conv_1D", "Transf", "Transf_cls")
 UPSTREAM_DROPPED = CLIP_DROPPED
 FRAME_POSITIONS = 77  # rows of the fusion head's position table, whatever T is
+TOKEN_HEADS = 8  # of Transf_cls, whatever its width: the original does not derive them
 
 
 def upstream_name(name: str) -> str:
@@ -89,7 +90,7 @@ class FrameFusion(nn.Layer):
         if kind == "Transf":
             self.transformer = FusionTransformer(width=width, heads=max(depth_width // 64, 1))
         elif kind == "Transf_cls":
-            self.transformer = TokenTransformer(width=width, heads=max(depth_width // 64, 1), segments=segments)
+            self.transformer = TokenTransformer(width=width, heads=TOKEN_HEADS, segments=segments)
         elif kind == "LSTM":
             self.lstm_visual = nn.LSTM(width, width)
         elif kind == "Conv_1D":
@@ -124,7 +125,7 @@ class FusionTransformer(nn.Layer):
         super().__init__()
         self.resblocks = nn.LayerList([ResidualAttentionBlock(width=width, heads=heads, epsilon=1e-12)
                                        for _ in range(layers)])
-        initialize_linears(self)
+        normal_linears_(self, 0.02)  # packed projections keep Xavier, as upstream
 
     def forward(self, x):
         for block in self.resblocks:
@@ -220,14 +221,6 @@ def canonical(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     heads = ("frame_position_embeddings.", "lstm_visual.", "shift.", "transformer.cls_token", "transformer.pos_embed",
              "transformer.transformer_enc.")
     return {f"module.{name}" if name.startswith(heads) else name: array for name, array in state.items()}
-
-
-def initialize_linears(network: nn.Layer) -> None:
-    """Upstream's start of the fusion head: linear weights N(0, 0.02), biases 0; packed projections keep Xavier."""
-    for layer in network.sublayers():
-        if isinstance(layer, nn.Linear):
-            normal_(layer.weight, 0.02)
-            constant_(layer.bias, 0.0)
 
 
 def _wrapped_normal(parameter) -> None:

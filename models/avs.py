@@ -70,7 +70,6 @@ class AVSNet(nn.Layer):
             self.resnet = TwoBranchResNet()
         else:
             self.encoder_backbone = PVTv2(drop_path=drop_path, **(pvt or {}))
-        self.backbone_name = "resnet" if backbone == "resnet" else "encoder_backbone"
         widths = self.backbone.channels
         for k in (4, 3, 2, 1):
             setattr(self, f"conv{k}", DilatedSum(widths[k - 1], channel))
@@ -87,7 +86,7 @@ class AVSNet(nn.Layer):
 
     @property
     def backbone(self) -> nn.Layer:
-        return getattr(self, self.backbone_name)
+        return self.resnet if hasattr(self, "resnet") else self.encoder_backbone
 
     def forward(self, image, audio=None):
         """Logits and what the semantic-aware loss looks at.
@@ -306,19 +305,17 @@ class DilatedSum(nn.Layer):
             normal_(conv.weight, 0.01)
 
     def forward(self, x):
-        total, centre, bias = None, None, None
+        parts, centres = [], []
         for conv in self.conv2d_list:
             weight, padding = self._inside(conv, x)
-            if padding == [0, 0]:  # convolutions of the centre only are one convolution
-                centre = weight if centre is None else centre + weight
-                bias = conv.bias if bias is None else bias + conv.bias
-                continue
-            part = F.conv2d(x, weight, conv.bias, padding=padding, dilation=conv._dilation)
-            total = part if total is None else total + part
-        if centre is not None:
-            part = F.conv2d(x, centre, bias)
-            total = part if total is None else total + part
-        return total
+            if padding == [0, 0]:
+                centres.append((weight, conv.bias))
+            else:
+                parts.append(F.conv2d(x, weight, conv.bias, padding=padding, dilation=conv._dilation))
+        if centres:  # convolutions of the centre only are one convolution
+            weights, biases = zip(*centres, strict=True)
+            parts.append(F.conv2d(x, sum(weights), sum(biases)))
+        return sum(parts)
 
     @staticmethod
     def _inside(conv, x):
@@ -368,10 +365,7 @@ class Double(nn.Layer):
         self.align_corners = align_corners
 
     def forward(self, x):
-        size = [x.shape[2] * 2, x.shape[3] * 2]
-        if x.dtype == paddle.float64:
-            return resize(x, size, align_corners=self.align_corners)
-        return F.interpolate(x, size=size, mode="bilinear", align_corners=self.align_corners)
+        return resize(x, scale_factor=2, align_corners=self.align_corners)
 
 
 class TwoBranchResNet(ResNet):

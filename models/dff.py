@@ -27,7 +27,7 @@ from models.backbones.flownet_s import FLOW_UNIT, FULL, SLIM, FlowNetS
 from models.backbones.resnet import ResNet
 from models.heads.psp import FCNHead, PSPHead
 from models.layers.init import constant_, kaiming_normal_, normal_
-from models.layers.upsample import upsample
+from models.layers.upsample import upsample, upsampled_argmax
 from models.layers.warp import warp
 
 STEMS = {"csail": (64, 64, 128), "mmseg_v1c": (32, 32, 64)}
@@ -80,7 +80,7 @@ class DFF(nn.Layer):
         """int64 label maps ``[N, H, W]`` of the key frame and of the last frame, from the inputs of ``forward``."""
         key_map = self.key_map(seg[:, :, 0])
         field, scale = self.flow(flow[:, :, -1], self.key_half(flow[:, :, 0]))
-        return self.task(key_map).argmax(1), self.task(self.move(key_map, field, scale)).argmax(1)
+        return self.labels(key_map), self.labels(self.move(key_map, field, scale))
 
     # The steps, for whoever walks through a video.
 
@@ -121,6 +121,10 @@ class DFF(nn.Layer):
         """Score map ``[N, classes, H/4, W/4]`` -> logits ``[N, classes, H, W]``."""
         return upsample(self.net_task(scores), 4)
 
+    def labels(self, scores):
+        """The highest class of :meth:`task`, int64 ``[N, H, W]``."""
+        return upsampled_argmax(self.net_task(scores), 4)
+
     def _flow_input(self, image):
         return image if self.flow_input_scale == 1 else F.avg_pool2d(image, 2)
 
@@ -145,11 +149,24 @@ class DFF(nn.Layer):
         parts += [] if self.scale_map is None else [self.scale_map]
         return [parameter for part in parts for parameter in part.parameters() if not parameter.stop_gradient]
 
-    def init_task(self) -> None:
-        """Xavier-normal task layer with zero bias, scale map 1 everywhere. The article does this after loading the
-        parts' weights, so a whole checkpoint has to be loaded later."""
+    def init_task(self, start: str = "xavier") -> None:
+        """Scale map 1 everywhere, task layer with zero bias. The article does this after loading the parts' weights,
+        so a whole checkpoint has to be loaded later.
+
+        Args:
+            start: ``xavier`` draws the task layer (the article: it scrambles the classes until it is trained);
+                ``identity`` lets trained parts work as they are.
+
+        Raises:
+            ValueError: for another start.
+        """
         classes = self.net_task.weight.shape[0]
-        normal_(self.net_task.weight, (2.0 / (2 * classes)) ** 0.5)
+        if start == "xavier":
+            normal_(self.net_task.weight, (2.0 / (2 * classes)) ** 0.5)
+        elif start == "identity":
+            self.net_task.weight.set_value(paddle.eye(classes, dtype=self.net_task.weight.dtype)[:, :, None, None])
+        else:
+            raise ValueError(f"start of the task layer {start!r}: expected xavier or identity")
         constant_(self.net_task.bias, 0.0)
         if self.scale_map is not None:
             constant_(self.scale_map.weight, 0.0)

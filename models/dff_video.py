@@ -123,13 +123,13 @@ class NetworkSteps:
     @paddle.no_grad()
     def key(self, seg: np.ndarray, flow: np.ndarray):
         scores = self.network.key_map(paddle.to_tensor(seg))
-        return self.network.task(scores).argmax(1).numpy(), scores, self.network.key_half(paddle.to_tensor(flow))
+        return self.network.labels(scores).numpy(), scores, self.network.key_half(paddle.to_tensor(flow))
 
     @paddle.no_grad()
     def current(self, flow: np.ndarray, scores, half):
         field, scale = self.network.flow(paddle.to_tensor(flow), half)
         moved = self.network.move(scores, field, scale)
-        return self.network.task(moved).argmax(1).numpy(), moved, mean_motion(field).max().item()
+        return self.network.labels(moved).numpy(), moved, mean_motion(field).max().item()
 
     @paddle.no_grad()
     def half(self, flow: np.ndarray):
@@ -161,7 +161,7 @@ class KeyGraph(paddle.nn.Layer):
 
     def forward(self, seg, flow):
         scores = self.network.key_map(seg)
-        return self.network.task(scores).argmax(1), scores, self.network.key_half(flow)
+        return self.network.labels(scores), scores, self.network.key_half(flow)
 
 
 class CurrentGraph(paddle.nn.Layer):
@@ -174,7 +174,7 @@ class CurrentGraph(paddle.nn.Layer):
     def forward(self, flow, scores, half):
         field, scale = self.network.flow(flow, half)
         moved = self.network.move(scores, field, scale)
-        return self.network.task(moved).argmax(1), moved, mean_motion(field)
+        return self.network.labels(moved), moved, mean_motion(field)
 
 
 class HalfGraph(paddle.nn.Layer):

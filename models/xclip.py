@@ -24,6 +24,7 @@ from models.backbones.clip import (
     MLP,
     UPSTREAM_DROPPED,
     Attention,
+    ImageTower,
     ResidualAttentionBlock,
     TextTower,
     drop_path,
@@ -33,7 +34,7 @@ from models.backbones.clip import (
     unit,
 )
 from models.layers import LayerNorm
-from models.layers.init import constant_, normal_, torch_default_
+from models.layers.init import normal_, normal_linears_, torch_default_
 
 __all__ = ["UPSTREAM_DROPPED", "XCLIP", "frozen_with_text", "shape_arguments", "upstream_name"]
 
@@ -112,7 +113,7 @@ class XCLIP(TextTower):
 
     def class_features(self, tokens):
         """Class tokens in the joint space: ``[N, 1+n, W]`` -> ``[B, T, D]``."""
-        features = paddle.matmul(self.visual.ln_post(tokens[:, 0]), self.visual.proj)
+        features = self.visual.read_out(tokens[:, 0])
         return features.reshape([-1, self.frames, features.shape[-1]])
 
     def patch_features(self, tokens):
@@ -126,44 +127,19 @@ class XCLIP(TextTower):
         return paddle.matmul(scaled, unit(video).unsqueeze(-1)).squeeze(-1)
 
 
-class CrossFrameTransformer(nn.Layer):
+class CrossFrameTransformer(ImageTower):
     """CLIP's image tower with message tokens (upstream models/cct.py)."""
 
-    def __init__(self, *, image_resolution: int, patch_size: int, width: int, layers: int, output_dim: int,
-                 frames: int, drop_path: float, drop_path_per: str, recompute_blocks: bool):
-        super().__init__()
-        self.image_resolution = image_resolution
-        self.conv1 = nn.Conv2D(3, width, patch_size, stride=patch_size, bias_attr=False)
-        self.class_embedding = self.create_parameter([width])
-        self.positional_embedding = self.create_parameter([(image_resolution // patch_size) ** 2 + 1, width])
-        self.ln_pre = LayerNorm(width, epsilon=1e-5)
-        self.transformer = MessageTransformer(
+    def __init__(self, *, width: int, layers: int, frames: int, drop_path: float, drop_path_per: str,
+                 recompute_blocks: bool, **tower):
+        blocks = MessageTransformer(
             width=width, frames=frames, rates=[float(rate) for rate in np.linspace(0, drop_path, layers)],
             drop_path_per=drop_path_per, recompute_blocks=recompute_blocks)
-        self.ln_post = LayerNorm(width, epsilon=1e-5)
-        self.proj = self.create_parameter([width, output_dim])
-        torch_default_(self.conv1)
-        for parameter in (self.class_embedding, self.positional_embedding, self.proj):
-            normal_(parameter, width**-0.5)
+        super().__init__(blocks, width=width, **tower)
 
     def forward(self, images):
         """``[N, 3, H, W]``, frames of a video adjacent -> tokens ``[N, 1+n, W]`` before ``ln_post``."""
         return self.transformer(self.embed(images))
-
-    def embed(self, images):
-        """Tokens before the first block, class token first.
-
-        Raises:
-            ValueError: if the images are not of the side the weights belong to.
-        """
-        side = self.image_resolution
-        if list(images.shape[2:]) != [side, side] and -1 not in images.shape[2:]:
-            raise ValueError(f"frames of {images.shape[2]}x{images.shape[3]} pixels: these weights belong to "
-                             f"{side}x{side} (positions are not interpolated); crop or resize to that")
-        patches = self.conv1(images).flatten(2).transpose([0, 2, 1])  # N W g g -> N n W
-        place = self.positional_embedding
-        first = (self.class_embedding + place[0]).expand([patches.shape[0], 1, -1])
-        return self.ln_pre(paddle.concat([first, patches + place[1:]], axis=1))
 
 
 class MessageTransformer(nn.Layer):
@@ -221,7 +197,7 @@ class MultiFrameIntegration(nn.Layer):
         normal_(self.positional_embedding, 0.02)
         for block in self.resblocks:
             initialize_attention(block.attn)
-        _initialize_linears(self)
+        normal_linears_(self, 0.02)
 
     def forward(self, x):
         z = x + self.positional_embedding
@@ -238,7 +214,7 @@ class VideoSpecificPrompt(nn.Layer):
         self.norm = LayerNorm(width, epsilon=1e-5)
         self.decoder = nn.LayerList([PromptLayer(width=width) for _ in range(layers)])
         self.alpha = self.create_parameter([width], default_initializer=nn.initializer.Constant(alpha))
-        _initialize_linears(self)
+        normal_linears_(self, 0.02)
 
     def forward(self, text, patches):
         """``text [K, D]`` or ``[1 or B, K, D]``, ``patches [B, n, D]`` -> ``[B, K, D]``, which contains the text."""
@@ -295,14 +271,6 @@ class CrossAttention(nn.Layer):
     def split(self, x):
         """``[B, L, D] -> [B, heads, L, 64]``."""
         return x.reshape([0, 0, self.heads, HEAD_SIZE]).transpose([0, 2, 1, 3])
-
-
-def _initialize_linears(network: nn.Layer) -> None:
-    for layer in network.sublayers():
-        if isinstance(layer, nn.Linear):
-            normal_(layer.weight, 0.02)
-            if layer.bias is not None:
-                constant_(layer.bias, 0.0)
 
 
 def shape_arguments(state: Mapping[str, np.ndarray]) -> dict[str, int]:

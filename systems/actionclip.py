@@ -1,35 +1,28 @@
 """ActionCLIP: videos matched with sentences; Kinetics-400, UCF-101, HMDB-51, or any classes a user types."""
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import paddle
 from paddle import nn
-from paddle.static import InputSpec
 
 from datasets.actionclip_transforms import DEVIATION, MEAN
-from datasets.labels import TEMPLATES, read_labels
-from datasets.loader import Loader
-from datasets.video import VideoReader
+from datasets.labels import TEMPLATES, read_templates
 from datasets.video_text_clips import ActionClipRecipe, VideoTextDataset
 from datasets.video_text_lists import read_list
-from deploy.export import Graph
-from deploy.prediction import ClassPrediction
 from engine import distributed
-from engine.config import ConfigError, RunConfig, build, option, to_dict
+from engine.config import RunConfig, option
 from engine.optimization import Group, Optimizer
 from losses.contrastive import video_text_loss
-from metrics.video_text import TEST_SCALE, prompt_probabilities, top_k_percent
-from metrics.video_text import unit as unit_rows
+from metrics.video_text import TEST_SCALE, prompt_probabilities
 from models import conversion, weights
-from models.actionclip import FUSIONS, UPSTREAM_DROPPED, ActionCLIP, canonical, upstream_name
-from models.backbones.clip import unit
-from systems import video_text as shared
+from models.actionclip import FUSIONS, ActionCLIP, canonical, upstream_name
+from models.backbones.clip import TextTower, unit
 from systems.clip_schedules import actionclip_cosine, actionclip_multistep
+from systems.video_text import ARCHITECTURES, TowerSizes, VideoTextSystem, all_rows, gradient_times
 
 
 @dataclass(frozen=True)
@@ -44,6 +37,7 @@ class DataConfig:
     labels: str = option("kinetics_400", "label file (id,name) or the name of a built-in list")
     templates: str | None = option(None, "file with sentence templates; none: the paper's 16")
     vocabulary: str | None = option(None, "CLIP's vocabulary file; none: the tokenizer package")
+    truncate: bool = option(False, "cut sentences of more tokens than CLIP reads; False refuses them")
     frames: int = option(8, "frames of a clip (num_segments)", low=1)
     size: int = option(224, "side of a frame, pixels", low=8)
     random_shift: bool = option(True, "training frames at random places of their parts, not in the middle")
@@ -62,8 +56,8 @@ class DataConfig:
 @dataclass(frozen=True)
 class NetworkConfig:
     arch: str = option("ViT-B/32", "sizes of CLIP; auto reads them from pretrained, custom takes network.custom",
-                       choices=(*shared.ARCHITECTURES, "auto", "custom"))
-    custom: shared.TowerSizes = option(shared.TowerSizes, "sizes for arch custom")
+                       choices=(*ARCHITECTURES, "auto", "custom"))
+    custom: TowerSizes = option(TowerSizes, "sizes for arch custom")
     fusion: str = option("Transf", "how frames become a video (sim_header)", choices=FUSIONS)
     tsm: bool = option(False, "shift channels between frames in every visual block")
     joint: bool = option(False, "all patches of a video attend to one another")
@@ -109,38 +103,24 @@ class TemplatedDataset(VideoTextDataset):
         return {**item, "template": np.int64(rng.integers(0, self.templates))} if self.split == "train" else item
 
 
-class ActionCLIPSystem:
+class ActionCLIPSystem(VideoTextSystem):
     """Clips of T frames and class names in, probabilities out; trained by matching both ways within the batch."""
 
     Config = ActionCLIPConfig
-    PREDICT_OPTIONS = ("labels", "templates", "text")
-    add_predict_options = staticmethod(shared.add_text_options)
-    score = "top1"
-
-    def __init__(self, config: ActionCLIPConfig):
-        self.config = config
-        data = config.data
-        self.recipe = ActionClipRecipe(
-            frames=data.frames, size=data.size, random_shift=data.random_shift, augment=data.randaug_n,
-            strength=data.randaug_m, flip=data.flip, jitter=data.jitter, gray=data.gray, blur=data.blur,
-            solarize=data.solarize, per_frame=data.per_frame, clips=data.test_clips, crops=data.test_crops)
-        self.label_features = shared.LabelFeatures(Path(config.output_dir) / "label_features")
+    NORMALIZATION: ClassVar = {"mean": list(MEAN), "std": list(DEVIATION)}
+    CHAIN = ("ids (cut to the longest sentence) -> text -> features [A*C, D]; frames, text [1 or B, A*C, D] -> "
+             "inference -> logits, whose softmax is the mean over the A templates")
 
     # ---- the network
 
-    @cached_property
-    def sizes(self) -> dict[str, int]:
-        options = self.config.network
-        return shared.tower_sizes(options.arch, options.custom, self.config.pretrained)
-
     def network(self) -> ActionCLIP:
         options = self.config.network
-        if self.sizes["image_resolution"] != self.config.data.size:
-            raise ConfigError(f"data.size is {self.config.data.size}, this CLIP takes frames of "
-                              f"{self.sizes['image_resolution']}; its positions are never interpolated")
         return ActionCLIP(fusion=options.fusion, segments=self.config.data.frames, temporal_shift=options.tsm,
                           joint=options.joint, drop_path=options.drop_out, emb_dropout=options.emb_dropout,
                           drop_path_per=options.drop_path_per, **self.sizes)
+
+    def text_tower(self, network: ActionCLIP) -> TextTower:
+        return network.clip
 
     def initial_weights(self, network: ActionCLIP) -> None:
         """CLIP's file gives the towers, the fusion head starts at random; an ActionCLIP file gives everything."""
@@ -161,51 +141,38 @@ class ActionCLIPSystem:
                 state = {_with_net(name): array for name, array in state.items()}
             state.update({name: array for name, array in fresh.items()
                           if name.startswith("module.") or name == "visual.time_embedding"})
-        conversion.load(network, self._converted(state, network, path), path)
-
-    def load_weights(self, network: ActionCLIP, path: str) -> None:
-        """A trained network, whole: ours or a published ActionCLIP file."""
-        conversion.load(network, self.convert(weights.read(path), network, path), path)
+        conversion.load(network, self.from_upstream(state, network, upstream_name, path), path)
 
     def convert(self, upstream: dict[str, np.ndarray], network: ActionCLIP | None = None,
                 source: str = "the checkpoint") -> dict[str, np.ndarray]:
         """Both dictionaries of a published checkpoint, as :func:`models.weights.read` joins them, under our names."""
         if any(name.startswith("clip.") for name in upstream):
             return upstream
-        return self._converted(canonical(upstream), network or self.network(), source)
-
-    @staticmethod
-    def _converted(state, network, source):
-        state = {name: array.astype("float32") if array.dtype.kind == "f" else array for name, array in state.items()}
-        return conversion.from_upstream(state, network, upstream_name, UPSTREAM_DROPPED, source)
+        return self.from_upstream(canonical(upstream), network or self.network(), upstream_name, source)
 
     # ---- data
 
-    @cached_property
-    def labels(self) -> list[str]:
-        path = self.config.data.labels
-        inside = Path(self.config.data.root) / path
-        return read_labels(inside if inside.is_file() else path)
+    def clip_recipe(self) -> ActionClipRecipe:
+        data = self.config.data
+        return ActionClipRecipe(
+            frames=data.frames, size=data.size, random_shift=data.random_shift, augment=data.randaug_n,
+            strength=data.randaug_m, flip=data.flip, jitter=data.jitter, gray=data.gray, blur=data.blur,
+            solarize=data.solarize, per_frame=data.per_frame, clips=data.test_clips, crops=data.test_crops)
+
+    def own_labels(self) -> list[str]:
+        return self.read_labels(self.config.data.labels)
 
     @cached_property
     def templates(self) -> list[str]:
-        return shared.chosen_templates(self.config.data.templates, TEMPLATES)
+        file = self.config.data.templates
+        return list(TEMPLATES) if file is None else read_templates(file)
 
     def dataset(self, split: str) -> TemplatedDataset:
         data = self.config.data
-        name = (data.train_list if split == "train" else data.val_list).format(split=data.split)
-        root = Path(data.root)
-        folder = root.parent if root.suffix == ".tar" else root
-        entries = read_list(folder / name, counted=data.layout == "frames", classes=len(self.labels))
-        made = TemplatedDataset(entries, root, self.recipe, split, template=data.template, first=data.index_bias)
+        entries = read_list(self.list_file(split), counted=data.layout == "frames", classes=len(self.labels))
+        made = TemplatedDataset(entries, data.root, self.recipe, split, template=data.template, first=data.index_bias)
         made.templates = len(self.templates)
         return made
-
-    def loader(self, split: str) -> Loader:
-        train, training = self.config.train, split == "train"
-        return Loader(self.dataset(split), batch_size=1 if split == "test" else train.batch_size, shuffle=training,
-                      drop_last=training, workers=train.workers, seed=self.config.seed, rank=distributed.rank(),
-                      world_size=distributed.world_size())
 
     # ---- training
 
@@ -228,11 +195,6 @@ class ActionCLIPSystem:
             return Optimizer(groups, kind="sgd", momentum=options.momentum)
         return Optimizer(groups, kind=options.optim, betas=(0.9, 0.98), eps=1e-8)
 
-    @cached_property
-    def _ids(self) -> np.ndarray:
-        return shared.sentence_ids(self.labels, self.templates, vocabulary=self.config.data.vocabulary,
-                                   length=self.sizes["context_length"])
-
     def training_step(self, network: ActionCLIP, batch: dict[str, Any]) -> dict[str, paddle.Tensor]:
         labels = batch["label"].reshape([-1])
         rows = (batch["template"].reshape([-1]) * len(self.labels) + labels).numpy()
@@ -240,100 +202,35 @@ class ActionCLIPSystem:
         if self.config.network.fix_text:
             text = paddle.to_tensor(self._fixed_text(network)[rows])
         else:
-            text = network.encode_text(paddle.to_tensor(self._ids[rows]))
-        world = distributed.world_size()
-        scale = network.clip.logit_scale.exp()
-        if world > 1:  # every process has the whole gradient of the scale, and its own part of the features'
-            scale = scale.detach() + (scale - scale.detach()) / world
-        found = video_text_loss(shared.all_rows(video), shared.all_rows(text), shared.all_rows(labels), scale)
-        return {"loss": found["total"] * world, "loss_images": found["images"], "loss_texts": found["texts"]}
+            text = network.encode_text(paddle.to_tensor(self._sentence_ids[rows]))
+        # Every process has the whole gradient of the scale, but that of its own features only.
+        scale = gradient_times(network.clip.logit_scale.exp(), 1 / distributed.world_size())
+        found = video_text_loss(all_rows(video), all_rows(text), all_rows(labels), scale)
+        return {"loss": gradient_times(found["total"], distributed.world_size()), "loss_images": found["images"],
+                "loss_texts": found["texts"]}
+
+    @cached_property
+    def _sentence_ids(self) -> np.ndarray:
+        return self.ids(self.labels, self.templates)
 
     def _fixed_text(self, network: ActionCLIP) -> np.ndarray:
         """Features of every sentence; a fixed text tower never changes, so they are computed once."""
         if getattr(self, "_fixed", None) is None:
-            self._fixed = self.label_features.of(network.clip, self._ids)
+            self._fixed = self.label_features.of(network.clip, self._sentence_ids)
         return self._fixed
 
-    # ---- evaluation and prediction
+    # ---- from clips to probabilities
 
-    def evaluate(self, network: ActionCLIP, loader: Loader, progress) -> dict[str, float]:
-        text = self.label_features.of(network.clip, self._ids, keep=self.config.network.fix_text)
-        scores, labels = [], []
-        for batch in progress(loader.epoch(0), "evaluate", len(loader)):
-            scores.append(self.probabilities(network, batch["frames"], text, len(self.templates)))
-            labels.append(batch["label"].numpy().reshape(-1))
-        gathered = distributed.gather((np.concatenate(scores), np.concatenate(labels)))
-        scores, labels = (np.concatenate(part) for part in zip(*gathered, strict=True))
-        top1, top5 = top_k_percent(scores, labels)
-        return {"top1": top1, "top5": top5}
-
-    def video_features(self, network: ActionCLIP, frames: paddle.Tensor) -> np.ndarray:
-        """``[B, V, T, 3, S, S]`` -> ``[B, V, D]``, a few clips at a time."""
-        videos, step = frames.shape[0], self.config.views_per_forward
-        clips = frames.flatten(0, 1)
-        parts = [network(clips[start:start + step]) for start in range(0, clips.shape[0], step)]
-        features = paddle.concat(parts)
-        return features.reshape([videos, -1, features.shape[-1]]).numpy()
+    def video_features(self, network: ActionCLIP, clips: paddle.Tensor) -> np.ndarray:
+        return self.in_parts(network, clips).numpy()
 
     def probabilities(self, network: ActionCLIP, frames: paddle.Tensor, text: np.ndarray, templates: int) -> np.ndarray:
-        """``frames [B, V, T, 3, S, S]`` -> ``[B, C]``: the mean over views of each view's probabilities."""
-        features = self.video_features(network, frames)
-        found = prompt_probabilities(features.reshape(-1, features.shape[-1]), text, templates)
-        return found.reshape(*features.shape[:2], -1).mean(1)
+        """The mean over views of each view's probabilities."""
+        features = self.video_features(network, frames.flatten(0, 1))
+        return prompt_probabilities(features, text, templates).reshape(*frames.shape[:2], -1).mean(1)
 
-    def predict(self, network: ActionCLIP, path: str, labels: str | None = None, templates: str | None = None,
-                text: str | None = None):
-        """Probabilities of typed class names, or a ranking of a folder's videos by a sentence."""
-        network.eval()
-        data, length = self.config.data, self.sizes["context_length"]
-        if text is not None:
-            ids = shared.sentence_ids([text], ["{}"], vocabulary=data.vocabulary, length=length)
-            features = unit_rows(self.label_features.of(network.clip, ids))[0]
-            videos = shared.videos_below(path)
-            with paddle.no_grad():
-                cosines = [float((unit_rows(self._video(network, video)) @ features).mean()) for video in videos]
-            return shared.RankingPrediction(path, text, [str(video) for video in videos], np.asarray(cosines))
-        names = shared.chosen_labels(labels, self.labels)
-        chosen = shared.chosen_templates(templates, self.templates)
-        ids = shared.sentence_ids(names, chosen, vocabulary=data.vocabulary, length=length)
-        reader = VideoReader(path)
-        frames = self.recipe.views(reader, data.test_clips, data.test_crops)[None]
-        features = self.label_features.of(network.clip, ids)
-        with paddle.no_grad():
-            probabilities = self.probabilities(network, paddle.to_tensor(frames), features, len(chosen))[0]
-        return ClassPrediction(path, probabilities, names, frame=reader.frames([len(reader) // 2])[0])
-
-    def _video(self, network: ActionCLIP, path: Path) -> np.ndarray:
-        frames = self.recipe.views(VideoReader(path), self.config.data.test_clips, self.config.data.test_crops)
-        return self.video_features(network, paddle.to_tensor(frames[None]))[0]
-
-    # ---- export
-
-    def inference_graphs(self, network: ActionCLIP) -> dict[str, Graph]:
-        """``inference``: clips and label features to logits; ``text``: token ids to label features."""
-        data, width = self.config.data, self.sizes["embed_dim"]
-        frames = InputSpec([-1, data.frames, 3, data.size, data.size], "float32", "frames")
-        text = InputSpec([-1, -1, width], "float32", "text")
-        ids = InputSpec([-1, -1], "int64", "ids")
-        return {"inference": Graph(ScoreGraph(network, len(self.templates)), [frames, text], ["logits"]),
-                "text": Graph(shared.TextGraph(network.clip), [ids], ["features"])}
-
-    def description(self) -> dict[str, Any]:
-        return {"system": "actionclip", "task": "classification", "labels": self.labels, "templates": self.templates,
-                "scores": "logits", "config": to_dict(self.config),
-                "chain": "ids (cut to the longest sentence) -> text -> features [A*C, D]; frames, text [1 or B, A*C, D]"
-                         " -> inference -> logits, whose softmax is the mean over the A templates",
-                "preprocessing": {"frames": {**asdict(self.recipe), "mean": list(MEAN), "std": list(DEVIATION)}}}
-
-    @classmethod
-    def inference_inputs(cls, description: dict[str, Any], path: str | Path) -> dict[str, np.ndarray]:
-        """A video as inputs of the exported graph: ``frames [V, T, 3, S, S]``, ``text [V, A*C, D]``."""
-        system = cls(build(ActionCLIPConfig, description["config"], "deploy.yaml"))
-        data = system.config.data
-        frames = system.recipe.views(VideoReader(path), data.test_clips, data.test_crops)
-        text = shared.exported_label_features(description["folder"], tuple(description["labels"]),
-                                              tuple(description["templates"]), system.sizes["context_length"])
-        return {"frames": frames, "text": np.broadcast_to(text, (len(frames), *text.shape))}
+    def score_graph(self, network: ActionCLIP) -> ScoreGraph:
+        return ScoreGraph(network, len(self.templates))
 
 
 class ScoreGraph(nn.Layer):

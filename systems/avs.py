@@ -19,7 +19,7 @@ from engine.config import build, to_dict
 from engine.logger import console
 from engine.optimization import Group, Optimizer
 from losses.audio_visual import mask_loss, sound_loss_ms3, sound_loss_s4
-from metrics.audio_visual import BatchAverage, DatasetAverage
+from metrics.audio_visual import BatchAverage, DatasetAverage, sigmoid
 from models import conversion, weights
 from models.avs import UPSTREAM_DROPPED, AVSNet, resnet_from_torchvision, upstream_name
 from models.avs_listener import Listener, random_vggish
@@ -179,7 +179,7 @@ class AVS:
         for name, category, frames in zip(batch["name"], batch["category"], per_video, strict=True):
             folder = Path(self.config.output_dir) / "pred_masks" / category / name
             for index, frame in enumerate(frames):
-                write_mask(folder / f"{name}_{index}.png", frame > 0)
+                write_mask(folder / f"{name}_{index}.png", sigmoid(frame) > 0.5)
 
     def predict(self, network: AVSNet, path: str, *, masks_per: str = "second", without_sound: bool = False,
                 stream: bool = False, stream_every: float = 1.0):

@@ -20,6 +20,7 @@ from deploy.label_video import LabelVideoPrediction
 from engine import distributed, schedules
 from engine.config import ConfigError, build, to_dict
 from engine.optimization import Group, Optimizer
+from engine.progress import progress
 from losses.flow import multiscale_endpoint_error
 from losses.segmentation import cross_entropy
 from models import conversion, weights
@@ -60,7 +61,7 @@ class DFF:
         network = models.DFF(pspnet=self._pspnet(), flownet=self._flownet(), num_classes=options.num_classes,
                              scale_map=options.scale_map, warp_padding=options.warp_padding,
                              flow_input_scale=options.flow_input_scale)
-        network.init_task()
+        network.init_task(options.task_start)
         network.set_train()
         return network
 
@@ -91,7 +92,7 @@ class DFF:
             for path, inner in ((options.pspnet_weights, network.net_feat), (options.flow_weights, network.flownet)):
                 if path:
                     self.load_weights(inner, path)
-            network.init_task()
+            network.init_task(options.task_start)
         if self.config.pretrained:
             self.load_weights(network, self.config.pretrained)
 
@@ -134,14 +135,16 @@ class DFF:
         crop = tuple(data.crop) if training and data.crop else None
         repeat = data.repeat if training else 1
         if self.config.part == "flownets":
-            return FlowPairs(Path(data.root) / data.flow_pairs / folder, crop_size=crop, flow_style=data.flow_style,
+            flips = (data.flip, data.flow_vertical_flip) if training else (0.0, 0.0)
+            return FlowPairs(Path(data.root) / data.flow_pairs / folder, crop_size=crop, flips=flips,
+                             translate=data.flow_translate if training else 0, flow_style=data.flow_style,
                              unit=models.FLOW_UNIT, repeat=repeat)
         folders = cityscapes.Folders(Path(data.root), folder, data.images, data.labels)
         name = data.train_list if training else data.val_list
         snippets = (cityscapes.read_list(Path(data.root) / name.format(split=data.split)) if name
                     else cityscapes.find_snippets(folders))
-        augmentation = cityscapes.Augmentation(crop, data.flip, tuple(data.scales),
-                                               data.compatible_crop) if training else None
+        augmentation = cityscapes.Augmentation(crop, data.flip, tuple(data.scales), data.compatible_crop,
+                                               data.max_share, data.jitter) if training else None
         random_range = tuple(data.difference_range) if training and data.difference_range else None
         return cityscapes.CityscapesPairs(
             folders, snippets, differences=self.differences(split), repeat=repeat, flow_style=data.flow_style,
@@ -227,8 +230,9 @@ class DFF:
         test, data = self.config.test, self.config.data
         return VideoScheduler(
             steps, seg_input, lambda image: flow_input(image, data.flow_style),
-            key_interval=key_interval or test.key_interval, propagation=test.propagation, adaptive=test.adaptive,
-            threshold=test.threshold, multiple=8 if self.config.network.flow_input_scale == 1 else 16)
+            key_interval=test.key_interval if key_interval is None else key_interval,
+            propagation=test.propagation, adaptive=test.adaptive, threshold=test.threshold,
+            multiple=8 if self.config.network.flow_input_scale == 1 else 16)
 
     def predict(self, network: paddle.nn.Layer, path: str, key_interval: int | None = None,
                 exported: str | None = None) -> LabelVideoPrediction:
@@ -237,7 +241,7 @@ class DFF:
             raise ConfigError(f"part: prediction needs the whole network (dff), not {self.config.part}")
         steps = ExportedSteps(exported) if exported else NetworkSteps(network)
         reader, scheduler = VideoReader(path), self.scheduler(steps, key_interval)
-        results = [scheduler.step(reader.frames([index])) for index in range(len(reader))]
+        results = [scheduler.step(reader.frames([index])) for index in progress(range(len(reader)), "predict")]
         seconds = {kind: [r.seconds for r in results if r.key == (kind == "key")] for kind in ("key", "other")}
         total = sum(result.seconds for result in results)
         facts = {"key_interval": scheduler.key_interval,

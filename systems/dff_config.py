@@ -20,10 +20,16 @@ class DataConfig:
     compatible_crop: bool = option(True, "as the article, whose crops never reach the last row and column")
     flip: float = option(0.0, "probability that a training sample is mirrored", low=0.0, high=1.0)
     scales: list[float] = option([1.0, 1.0], "range of the factor by which training pictures are resized", low=0.1)
+    max_share: float = option(1.0, "draw a crop again while one class fills this share of it (mmsegmentation: 0.75; "
+                              "1: never)", low=0.0, high=1.0)
+    jitter: bool = option(False, "change brightness, contrast, saturation and hue in training, as mmsegmentation")
     flow_style: str = option("article", "normalization of the flow network's images, as its weights expect it",
                              choices=("article", "flownet_pytorch", "official"))
     repeat: int = option(1, "times an epoch goes through the training list", low=1)
     flow_pairs: str = option("flow", "folder below root of pairs with known flow, train/ and val/ (part flownets)")
+    flow_vertical_flip: float = option(0.0, "probability that a pair with known flow is turned upside down", low=0.0,
+                                       high=1.0)
+    flow_translate: int = option(0, "pixels by which the second image of such a pair is moved at most", low=0)
 
     def __post_init__(self):
         for name, value in (("difference_range", self.difference_range), ("crop", self.crop)):
@@ -55,6 +61,8 @@ class NetworkConfig:
     warp_padding: str = option("border", "what lies outside the key map: its border or zeros",
                                choices=("border", "zeros"))
     flow_input_scale: float = option(1.0, "1, or 0.5 for flow on half-size images", choices=(1.0, 0.5))
+    task_start: str = option("xavier", "task layer before training: random (article), or one that changes nothing",
+                             choices=("xavier", "identity"))
     backbone_weights: str | None = option(None, "ImageNet ResNet file to train PSPNet from")
     pspnet_weights: str | None = option(None, "PSPNet file to train DFF from")
     flow_weights: str | None = option(None, "flow network file to train DFF from")

@@ -57,13 +57,13 @@ def propagated(network, loader, progress, classes: int, names: Sequence[str], *,
         for place, difference in enumerate(differences):
             started = time.perf_counter()
             scores, half = network.key_map(batch["seg"][:, place]), network.key_half(batch["flow"][:, place])
-            key_labels = network.task(scores).argmax(1).numpy()
+            key_labels = network.labels(scores).numpy()
             seconds["key"].append(time.perf_counter() - started)
             if not difference:  # the labelled frame is its own key frame
                 moved[0].update(labels, key_labels)
                 continue
             started = time.perf_counter()
-            predicted = network.task(network.move(scores, *network.flow(current, half))).argmax(1).numpy()
+            predicted = network.labels(network.move(scores, *network.flow(current, half))).numpy()
             seconds["other"].append(time.perf_counter() - started)
             moved[difference].update(labels, predicted)
             copied[difference].update(labels, key_labels)

@@ -21,7 +21,7 @@ from engine.config import ConfigError, RunConfig, option
 from engine.optimization import Group, Optimizer
 from engine.precise_bn import update_statistics
 from engine.schedules import multistep
-from losses.mask import bootstrapped_by_sample, bootstrapped_cross_entropy, hard_share, iou_sums
+from losses.mask import bootstrapped_by_sample, bootstrapped_cross_entropy, hard_share, iou_sums, moved_mask_loss
 from models import conversion, weights
 from models.layers import batch_norms
 from models.mivos import fusion, initial, propagation, s2m
@@ -58,12 +58,13 @@ class DataConfig:
 class NetworkConfig:
     top_k: int = option(50, "memory positions a query may use when it reads (0: all)", low=0)
     km: float = option(0.0, "width of the Gaussian of the kernelised read; 5.6 in the scripts (0: none)", low=0.0)
-    depth: int = option(50, "layers of the ResNets", choices=(18, 34, 50))
+    depth: int = option(50, "layers of the ResNets", choices=(10, 18, 34, 50))
+    base_channels: int = option(64, "width of the ResNets' first stage; published networks have 64", low=8)
     width: int = option(512, "channels of a memory value", choices=(64, 128, 256, 512))
     s2m_output_stride: int = option(16, "of scribble-to-mask", choices=(8, 16))
     backbone_weights: str | None = option(None, "ImageNet ResNet file (torchvision names) for both encoders")
     voc_weights: str | None = option(None, "Pascal VOC DeepLabV3+ file that s2m starts from")
-    calibrate_batches: int = option(0, "without a file: set batch-norm statistics from so many batches first", low=0)
+    calibrate_batches: int = option(0, "without a file: equal encoders, norm statistics from so many batches", low=0)
     propagation_weights: str | None = option(None, "propagation network used beside the part that is trained or run")
     fusion_weights: str | None = option(None, "FusionNet used beside it; null: newer results replace older ones")
     s2m_weights: str | None = option(None, "scribble-to-mask used beside it; needed for scribbles and clicks")
@@ -74,6 +75,9 @@ class OptimizerConfig:
     lr: float = option(1e-5, "learning rate of Adam", low=0.0)
     weight_decay: float = option(1e-7, "added to the gradient", low=0.0)
     milestones: list[int] = option([125000], "updates after which the rate falls to a tenth")
+    attention_weight: float = option(0.0, "of a further loss, the memory's masks as the attention moves them against "
+                                     "the annotation: matching is learned from the start (0: none, as the original)",
+                                     low=0.0)
     hard_start: int = option(20000, "update from which only the hardest pixels count", low=0)
     hard_end: int = option(70000, "update from which only 15 % of the pixels count", low=1)
 
@@ -88,6 +92,8 @@ class InferenceConfig:
     displaced_scribbles: bool = option(False, "draw scribbles on the padded grid, as the original does")
     click_radius: float = option(3.0, "arm of the cross that a click becomes, pixels", low=0.5)
     protocol: str = option("semi", "how test.py judges", choices=("semi", "interactive", "youtube"))
+    robot: str = option("auto", "who scribbles in the interactive protocol; auto: davisinteractive's where installed",
+                        choices=("auto", "own", "davisinteractive"))
     save_masks: str | None = option(None, "folder for the masks that test.py computes")
 
 
@@ -121,12 +127,14 @@ class Mivos:
         options, part = self.config.network, part or self.config.part
         if part == "propagation":
             made = propagation.PropagationNetwork(
-                top_k=options.top_k or None, km=options.km or None, depth=options.depth, width=options.width,
+                top_k=options.top_k or None, km=options.km or None, depth=options.depth,
+                base_channels=options.base_channels, width=options.width,
                 single_object=self.config.part == part and self.config.data.stage == "static")
         elif part == "fusion":
             made = fusion.FusionNet()
         else:
-            made = s2m.S2M(output_stride=options.s2m_output_stride, depth=options.depth)
+            made = s2m.S2M(output_stride=options.s2m_output_stride, depth=options.depth,
+                           base_channels=options.base_channels)
         made.init_weights()
         return made
 
@@ -147,7 +155,10 @@ class Mivos:
             self._calibrate(network)
 
     def _calibrate(self, network) -> None:
-        """Running statistics of both encoders from a few batches: without ImageNet's they would be 0 and 1."""
+        """Equal encoders, as from one ImageNet file, and their running statistics from a few batches, not 0 and 1."""
+        base = conversion.to_upstream(conversion.arrays(network), network, propagation.upstream_name)
+        state = initial.propagation_from_nothing(base, np.random.default_rng(self.config.seed))
+        conversion.load(network, self.convert(state, network, "the start"), "the start")
         network.train()
         for norm in batch_norms(network):
             norm.train()
@@ -252,15 +263,19 @@ class Mivos:
         return step[self.config.part](network, batch, share) | {"p": paddle.to_tensor(share)}
 
     def _propagate(self, network, batch):
-        if "sec_gt" in batch:
-            return network(batch["rgb"], batch["gt"], batch["sec_gt"], batch["selector"])
-        return network(batch["rgb"], batch["gt"])
+        moved = self.config.optimizer.attention_weight > 0
+        return network(batch["rgb"], batch["gt"], batch.get("sec_gt"), batch.get("selector"), moved=moved)
 
     def _propagation_step(self, network, batch, share: float):
         out = self._propagate(network, batch)
         parts = [bootstrapped_by_sample(out[f"logits_{t}"], batch["cls_gt"][:, t], batch.get("selector"), share)
                  for t in (1, 2)]
         logged = {"loss": parts[0] + parts[1]}
+        if self.config.optimizer.attention_weight > 0:
+            gt = paddle.concat([batch[name] for name in ("gt", "sec_gt") if name in batch], 2)  # B 3 K H W
+            logged["attention"] = sum(moved_mask_loss(out[f"moved_{t}"], propagation.to_cells(gt[:, t]))
+                                      for t in (1, 2))
+            logged["loss"] = logged["loss"] + self.config.optimizer.attention_weight * logged["attention"]
         for name, mask, gt in (("iou", "mask", "gt"), ("sec_iou", "sec_mask", "sec_gt")):
             if gt in batch:
                 sums = [iou_sums(out[f"{mask}_{t}"], batch[gt][:, t]) for t in (1, 2)]
@@ -288,7 +303,8 @@ class Mivos:
                               "network.propagation_weights")
         whole = self.network("propagation")
         self.load_weights(whole, path, "propagation")
-        frozen = propagation.AttentionReadNetwork(depth=options.depth, width=options.width)
+        frozen = propagation.AttentionReadNetwork(depth=options.depth, base_channels=options.base_channels,
+                                                  width=options.width)
         kept = {name: array for name, array in conversion.arrays(whole).items() if not name.startswith("decoder.")}
         conversion.load(frozen, kept, path)
         frozen.eval()

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.davis import Sequence, write_labels
-from datasets.davis_robot import Robot
+from datasets.davis_robot import make_robot
 from datasets.scribbles import annotated_frames, positive_negative, read_scribbles, scribble_map, strokes_of
 from engine import distributed
 from engine.files import atomic_write
@@ -108,7 +108,7 @@ def interactive(system, networks, sequences, source) -> dict[str, float]:
         budgets[video.name] = len(objects)
         for start in source.scribbles(video.name):
             session = _session(video, truth, objects, networks, options, read_scribbles(start),
-                               Robot(np.random.default_rng(system.config.seed)))
+                               make_robot(options.robot, np.random.default_rng(system.config.seed)))
             for interaction, (scores, seconds) in enumerate(session):
                 rows[interaction, (video.name, start.stem)] = scores, seconds
     for other_rows, other_budgets in distributed.gather((rows, budgets)):
@@ -143,7 +143,7 @@ def _session(video, truth, objects, networks, options, scribbles, robot):
         def draw(height, width, strokes=renamed):
             return positive_negative(scribble_map(strokes, height, width), core.k)
 
-        _, prob, _ = scribbles_to_mask(networks["s2m"], images[frame], core.masks[frame], core.k, draw,
+        _, prob, _ = scribbles_to_mask(networks["s2m"], images[frame], core.labels_at(frame), core.k, draw,
                                        displaced=options.displaced_scribbles)
         if interaction in SCHEDULE:
             core.interact(core.unpadded(prob), frame)

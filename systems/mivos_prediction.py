@@ -20,6 +20,7 @@ from datasets.scribbles import (
 from datasets.video import VideoReader
 from deploy.prediction import MaskVideoPrediction
 from engine.progress import progress
+from models.mivos.frame_store import LabelMaps
 from models.mivos.s2m import scribbles_to_mask
 from systems.mivos_video import Images, label_probabilities, start_core
 
@@ -143,14 +144,13 @@ class Session:
         self._frame, self._base, self._prob = None, None, None
         return self.core.undo()
 
-    def propagate(self, show: bool = False) -> np.ndarray:
-        """Carry the edited frame through the video; labels of all frames."""
+    def propagate(self, show: bool = False) -> None:
+        """Carry the edited frame through the video; :attr:`masks` then holds the labels of all frames."""
         if self._prob is None:
             raise ValueError("nothing to propagate: paint, scribble or click on a frame first")
         bar = functools.partial(self._bar, frame=self._frame) if show else None
-        masks = self.core.interact(self._prob, self._frame, progress=bar)
+        self.core.interact(self._prob, self._frame, progress=bar)
         self._frame, self._strokes, self._base, self._prob = None, [], None, None
-        return masks
 
     @staticmethod
     def _bar(steps, total, frame):
@@ -160,7 +160,7 @@ class Session:
         if frame != self._frame:
             self.core.frame(frame)  # refuses a frame outside the video
             self._frame, self._strokes, self._prob = frame, [], None
-            self._base = self.core.masks[frame].copy()
+            self._base = self.core.labels_at(frame)
 
     def _current(self) -> np.ndarray:
         return self._prob.argmax(0)[0].astype(np.uint8)
@@ -205,9 +205,11 @@ def predict(system, network, path: str, interactions=None, objects: int | None =
         else:
             session.scribble(step["frame"], step["strokes"])
         session.propagate(show=True)
-    masks = np.stack([session.core.labels_at(t, images.original) for t in range(len(images))])
-    frames = np.stack([images.full_picture(t) for t in range(len(images))])
-    return MaskVideoPrediction(path, frames, masks, {i: f"object {i}" for i in range(1, count + 1)}, reader.fps,
+    masks = LabelMaps(len(images), images.original)
+    for t in progress(range(len(images)), "original size", len(images)):
+        masks[t] = session.core.labels_at(t, images.original)
+    labels = {i: f"object {i}" for i in range(1, count + 1)}
+    return MaskVideoPrediction(path, images.full_size().pictures(), masks, labels, reader.fps,
                                scores={"objects": count, "interactions": len(steps)})
 
 

@@ -1,13 +1,13 @@
 """Between files and the inference core: frames of a video as the networks want them, masks and their way back."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from datasets.davis import Sequence
+from datasets import davis
 from datasets.mivos_transforms import normalize
 from datasets.video import VideoReader
 from models.mivos.inference_core import InferenceCore
@@ -31,14 +31,13 @@ class Images:
         self.size = (max(round(original[0] * scale), 1), max(round(original[1] * scale), 1))
 
     @classmethod
-    def of_sequence(cls, video: Sequence, short_side: int) -> Images:
+    def of_sequence(cls, video: davis.Sequence, short_side: int) -> Images:
         return cls(lambda t: np.asarray(video.image(t)), len(video.frames), video.image(0).size[::-1], short_side)
 
     @classmethod
     def of_reader(cls, reader: VideoReader, short_side: int) -> Images:
-        """A video file is decoded once, front to back, and kept as bytes."""
-        frames = reader.frames(range(len(reader)))
-        return cls(lambda t: frames[t], len(reader), tuple(frames.shape[1:3]), short_side)
+        """A video file or folder; a few frames around the last one asked for are kept decoded."""
+        return cls(DecodedWindow(reader), len(reader), tuple(reader.size), short_side)
 
     def __len__(self) -> int:
         return self._length
@@ -53,9 +52,49 @@ class Images:
             return image
         return np.asarray(Image.fromarray(image).resize(self.size[::-1], Image.Resampling.BICUBIC))
 
-    def full_picture(self, frame: int) -> np.ndarray:
-        """uint8 ``[H, W, 3]`` as it is in the video."""
-        return self._read(frame)
+    def full_size(self) -> Images:
+        """The same frames as the video has them."""
+        return Images(self._read, self._length, self.original, 0)
+
+    def pictures(self) -> Pictures:
+        """The frames as uint8 ``[h, w, 3]``, made when asked for."""
+        return Pictures(self)
+
+
+class Pictures(Sequence):
+    """What :meth:`Images.pictures` gives."""
+
+    def __init__(self, images: Images):
+        self._images = images
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, frame: int) -> np.ndarray:
+        if not 0 <= frame < len(self):
+            raise IndexError(f"frame {frame} of {len(self)}")
+        return self._images.picture(frame)
+
+
+class DecodedWindow:
+    """Frames of a video by number, decoded a stretch at a time: passes go forward and backward, and memory stays flat.
+
+    Args:
+        reader: the video.
+        length: frames of a stretch.
+    """
+
+    def __init__(self, reader: VideoReader, length: int = 16):
+        self._reader, self._length = reader, length
+        self._start, self._frames = 0, ()
+
+    def __call__(self, frame: int) -> np.ndarray:
+        """uint8 RGB ``[H, W, 3]``."""
+        if not self._start <= frame < self._start + len(self._frames):
+            self._start = frame - frame % self._length
+            self._frames = ()  # before the next ones are made
+            self._frames = self._reader.frames(range(self._start, min(self._start + self._length, len(self._reader))))
+        return self._frames[frame - self._start]
 
 
 def start_core(networks: dict, images: Images, objects: int, options, *, fuse: bool = True, undo: int = 0

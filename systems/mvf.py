@@ -17,14 +17,14 @@ from datasets.mvf_clips import ClipDataset, ClipRecipe, test_views
 from datasets.video import VideoReader
 from datasets.video_list import read_video_list
 from deploy.export import Graph
-from deploy.prediction import ClassPrediction, softmax
+from deploy.prediction import ClassPrediction
 from engine import distributed, schedules
 from engine.config import ConfigError, RunConfig, build, option, to_dict
 from engine.logger import console
 from engine.optimization import GlobalNorm, Group, Optimizer, PerTensorNorm
 from engine.precise_bn import update_statistics
 from losses.classification import smoothed_cross_entropy
-from metrics.classification import mean_class_accuracy, top_k_accuracy
+from metrics.classification import mean_class_accuracy, softmax, top_k_accuracy
 from models import conversion, weights
 from models.layers import batch_norms
 from models.mvf import UPSTREAM_DROPPED, MVFNet, average_views, upstream_name
@@ -271,7 +271,7 @@ class MVF:
             frames = paddle.to_tensor(test_views(reader, self.recipe)[None])
             logits_or_probabilities = self.scores(network, frames)[0]
         probabilities = logits_or_probabilities if self.config.average_clips == "prob" else softmax(
-            logits_or_probabilities)
+            logits_or_probabilities.astype(np.float64))
         return ClassPrediction(path, probabilities, self.labels(), frame=reader.frames([len(reader) // 2])[0])
 
     def labels(self) -> list[str]:

@@ -1,37 +1,29 @@
 """X-CLIP: video recognition with a video-aware CLIP: fully supervised, few-shot, zero-shot, or typed class names."""
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import paddle
 from paddle import nn
-from paddle.static import InputSpec
 
 from datasets.blending import blend
-from datasets.labels import NAME_ONLY, read_labels
-from datasets.loader import Loader
-from datasets.video import VideoReader
 from datasets.video_text_clips import VideoTextDataset, XClipRecipe
 from datasets.video_text_lists import few_shot, read_list, zero_shot
 from datasets.xclip_transforms import DEVIATION, MEAN
-from deploy.export import Graph
-from deploy.prediction import ClassPrediction
-from engine import distributed
-from engine.config import ConfigError, RunConfig, build, option, to_dict
+from engine.config import ConfigError, RunConfig, option
 from engine.optimization import Group, Optimizer
 from losses.classification import smoothed_cross_entropy
 from losses.soft_target import soft_target_cross_entropy
-from metrics.video_text import summed_views, top_k_percent
-from metrics.video_text import unit as unit_rows
+from metrics.video_text import summed_views
 from models import conversion, weights
+from models.backbones.clip import TextTower
 from models.backbones.clip_names import from_hugging_face, is_hugging_face
-from models.xclip import UPSTREAM_DROPPED, XCLIP, frozen_with_text, upstream_name
-from systems import video_text as shared
+from models.xclip import XCLIP, frozen_with_text, upstream_name
 from systems.clip_schedules import xclip_by_update, xclip_cosine
+from systems.video_text import ARCHITECTURES, TowerSizes, VideoTextSystem
 from systems.xclip_groups import GROUPS, group_index
 
 NEW_PARTS = ("message_", "mit.", "prompts_")  # what a CLIP file does not hold
@@ -49,6 +41,7 @@ class DataConfig:
                                  low=0)
     shots: int = option(0, "few-shot: videos of each class to train on, drawn by seed (0: the whole list)", low=0)
     vocabulary: str | None = option(None, "CLIP's vocabulary file; none: the tokenizer package")
+    truncate: bool = option(False, "cut sentences of more tokens than CLIP reads; False refuses them")
     frames: int = option(8, "frames of a clip (NUM_FRAMES)", low=1)
     size: int = option(224, "side of a frame, pixels (INPUT_SIZE)", low=8)
     jitter: float = option(0.8, "probability of colour jitter", low=0.0, high=1.0)
@@ -66,8 +59,8 @@ class DataConfig:
 @dataclass(frozen=True)
 class NetworkConfig:
     arch: str = option("ViT-B/32", "sizes of CLIP; auto reads them from pretrained, custom takes network.custom",
-                       choices=(*shared.ARCHITECTURES, "auto", "custom"))
-    custom: shared.TowerSizes = option(shared.TowerSizes, "sizes for arch custom")
+                       choices=(*ARCHITECTURES, "auto", "custom"))
+    custom: TowerSizes = option(TowerSizes, "sizes for arch custom")
     mit_layers: int = option(1, "blocks of the multi-frame integration", low=1)
     prompts_layers: int = option(2, "layers of the prompt generator", low=1)
     prompts_alpha: float = option(0.1, "first weight of the prompts")
@@ -97,34 +90,18 @@ class XCLIPConfig(RunConfig):
     views_per_forward: int = option(12, "clips computed at a time in a test; limits memory, changes nothing", low=1)
 
 
-class XCLIPSystem:
+class XCLIPSystem(VideoTextSystem):
     """Clips of T frames and class names in, logits out."""
 
     Config = XCLIPConfig
-    PREDICT_OPTIONS = ("labels", "templates", "text")
-    add_predict_options = staticmethod(shared.add_text_options)
-    score = "top1"
-
-    def __init__(self, config: XCLIPConfig):
-        self.config = config
-        data = config.data
-        self.recipe = XClipRecipe(frames=data.frames, size=data.size, jitter=data.jitter, gray=data.gray,
-                                  flip=data.flip, per_frame=data.per_frame, clips=data.test_clips,
-                                  crops=data.test_crops, random_views=data.random_views)
-        self.label_features = shared.LabelFeatures(Path(config.output_dir) / "label_features")
+    NORMALIZATION: ClassVar = {"mean": list(MEAN), "std": list(DEVIATION)}
+    CHAIN = ("ids (cut to the longest name) -> text -> features [K, D]; frames, text [1 or B, K, D] -> inference -> "
+             "logits; a video's views: softmax of each, then the mean")
 
     # ---- the network
 
-    @cached_property
-    def sizes(self) -> dict[str, int]:
-        options = self.config.network
-        return shared.tower_sizes(options.arch, options.custom, self.config.pretrained)
-
     def network(self) -> XCLIP:
         options = self.config.network
-        if self.sizes["image_resolution"] != self.config.data.size:
-            raise ConfigError(f"data.size is {self.config.data.size}, this CLIP takes frames of "
-                              f"{self.sizes['image_resolution']}; its positions are never interpolated")
         network = XCLIP(frames=self.config.data.frames, drop_path=options.drop_path,
                         drop_path_per=options.drop_path_per, mit_layers=options.mit_layers,
                         prompts_layers=options.prompts_layers, prompts_alpha=options.prompts_alpha,
@@ -132,6 +109,9 @@ class XCLIPSystem:
         if options.fix_text:
             for name, parameter in network.named_parameters():
                 parameter.stop_gradient = frozen_with_text(name)
+        return network
+
+    def text_tower(self, network: XCLIP) -> TextTower:
         return network
 
     def initial_weights(self, network: XCLIP) -> None:
@@ -146,11 +126,7 @@ class XCLIPSystem:
         state = from_hugging_face(state) if is_hugging_face(state) else dict(state)
         fresh = conversion.to_upstream(conversion.arrays(network), network, upstream_name)
         state.update({name: array for name, array in fresh.items() if any(part in name for part in NEW_PARTS)})
-        conversion.load(network, self._converted(state, network, path), path)
-
-    def load_weights(self, network: XCLIP, path: str) -> None:
-        """A trained network, whole: ours, a published X-CLIP file or Hugging Face's."""
-        conversion.load(network, self.convert(weights.read(path), network, path), path)
+        conversion.load(network, self.from_upstream(state, network, upstream_name, path), path)
 
     def convert(self, upstream: dict[str, np.ndarray], network: XCLIP | None = None,
                 source: str = "the checkpoint") -> dict[str, np.ndarray]:
@@ -168,45 +144,32 @@ class XCLIPSystem:
                               f"{self.config.data.frames}: a checkpoint fits one number; set data.frames={frames}")
         if _is_ours(upstream, network):
             return upstream
-        return self._converted(upstream, network, source)
-
-    @staticmethod
-    def _converted(state, network, source):
-        state = {name: array.astype("float32") if array.dtype.kind == "f" else array for name, array in state.items()}
-        return conversion.from_upstream(state, network, upstream_name, UPSTREAM_DROPPED, source)
+        return self.from_upstream(upstream, network, upstream_name, source)
 
     # ---- data
 
-    @cached_property
-    def labels(self) -> list[str]:
-        """Names of the classes to tell apart; in a zero-shot test the unseen ones."""
-        return self._entries("val")[1] if self.config.data.seen_labels else self._read_labels(self.config.data.labels)
+    def clip_recipe(self) -> XClipRecipe:
+        data = self.config.data
+        return XClipRecipe(frames=data.frames, size=data.size, jitter=data.jitter, gray=data.gray, flip=data.flip,
+                           per_frame=data.per_frame, clips=data.test_clips, crops=data.test_crops,
+                           random_views=data.random_views)
 
-    def _read_labels(self, path: str) -> list[str]:
-        inside = Path(self.config.data.root) / path
-        return read_labels(inside if inside.is_file() else path)
+    def own_labels(self) -> list[str]:
+        """Names of the classes to tell apart; in a zero-shot test the unseen ones."""
+        return self._entries("val")[1] if self.config.data.seen_labels else self._train_labels
 
     def _entries(self, split: str):
-        data, names = self.config.data, self._read_labels(self.config.data.labels)
-        root = Path(data.root)
-        folder = root.parent if root.suffix == ".tar" else root
-        name = (data.train_list if split == "train" else data.val_list).format(split=data.split)
-        entries = read_list(folder / name, classes=len(names))
+        data, names = self.config.data, self.read_labels(self.config.data.labels)
+        entries = read_list(self.list_file(split), classes=len(names))
         if split == "train" and data.shots:
             entries = few_shot(entries, data.shots, self.config.seed)
         if split != "train" and data.seen_labels:
-            entries, names = zero_shot(entries, names, self._read_labels(data.seen_labels), seed=data.split,
+            entries, names = zero_shot(entries, names, self.read_labels(data.seen_labels), seed=data.split,
                                        count=data.unseen_classes or None)
         return entries, names
 
     def dataset(self, split: str) -> VideoTextDataset:
         return VideoTextDataset(self._entries(split)[0], self.config.data.root, self.recipe, split)
-
-    def loader(self, split: str) -> Loader:
-        train, training = self.config.train, split == "train"
-        return Loader(self.dataset(split), batch_size=1 if split == "test" else train.batch_size, shuffle=training,
-                      drop_last=training, workers=train.workers, seed=self.config.seed, rank=distributed.rank(),
-                      world_size=distributed.world_size())
 
     # ---- training
 
@@ -243,104 +206,34 @@ class XCLIPSystem:
 
     @cached_property
     def _train_labels(self) -> list[str]:
-        return self._read_labels(self.config.data.labels)
+        return self.read_labels(self.config.data.labels)
 
     def _train_text(self, network: XCLIP) -> paddle.Tensor:
         """Features of the training classes: computed once if the text side is frozen."""
-        ids = self._ids(self._train_labels)
+        ids = self.ids(self._train_labels)
         if not self.config.network.fix_text:
             return network.encode_text(paddle.to_tensor(ids))
         if getattr(self, "_frozen", None) is None:
             self._frozen = paddle.to_tensor(self.label_features.of(network, ids))
         return self._frozen
 
-    def _ids(self, names, templates=NAME_ONLY) -> np.ndarray:
-        return shared.sentence_ids(names, templates, vocabulary=self.config.data.vocabulary,
-                                   length=self.sizes["context_length"])
+    # ---- from clips to probabilities
 
-    # ---- evaluation and prediction
+    def video_features(self, network: XCLIP, clips: paddle.Tensor) -> np.ndarray:
+        return self.in_parts(lambda part: network.encode_video(part)[0], clips).numpy()
 
-    def evaluate(self, network: XCLIP, loader: Loader, progress) -> dict[str, float]:
-        features = self.label_features.of(network, self._ids(self.labels), keep=self.config.network.fix_text)
-        text = paddle.to_tensor(features)
-        scores, labels = [], []
-        for batch in progress(loader.epoch(0), "evaluate", len(loader)):
-            scores.append(self.scores(network, batch["frames"], text))
-            labels.append(batch["label"].numpy().reshape(-1))
-        gathered = distributed.gather((np.concatenate(scores), np.concatenate(labels)))
-        scores, labels = (np.concatenate(part) for part in zip(*gathered, strict=True))
-        top1, top5 = top_k_percent(scores, labels)
-        return {"top1": top1, "top5": top5}
+    def probabilities(self, network: XCLIP, frames: paddle.Tensor, text: np.ndarray, templates: int) -> np.ndarray:
+        """The mean over templates and views of each view's softmax. All views of a batch's videos are one batch."""
+        clips = frames.flatten(0, 1)
+        found = []
+        for names in text.reshape(templates, -1, text.shape[-1]):
+            row = paddle.to_tensor(names)
+            logits = self.in_parts(lambda part, row=row: network(part, row), clips).numpy()
+            found.append(summed_views(logits.reshape(*frames.shape[:2], -1).swapaxes(0, 1)))
+        return np.mean(found, axis=0) / frames.shape[1]
 
-    def scores(self, network: XCLIP, frames: paddle.Tensor, text: paddle.Tensor) -> np.ndarray:
-        """``frames [B, V, T, 3, S, S]`` -> ``[B, K]``: softmax of each view, summed over the views.
-
-        All views of a video are one batch; the text was encoded once.
-        """
-        videos, views = frames.shape[:2]
-        clips, step = frames.flatten(0, 1), max(self.config.views_per_forward, 1)
-        logits = paddle.concat([network(clips[start:start + step], text) for start in range(0, clips.shape[0], step)])
-        return summed_views(logits.reshape([videos, views, -1]).numpy().swapaxes(0, 1))
-
-    def predict(self, network: XCLIP, path: str, labels: str | None = None, templates: str | None = None,
-                text: str | None = None):
-        """Probabilities of typed class names, or a ranking of a folder's videos by a sentence.
-
-        The ranking compares the video feature with the sentence as it is, without video-specific prompts: prompts
-        would pull every sentence towards the video it is compared with.
-        """
-        network.eval()
-        if text is not None:
-            feature = unit_rows(self.label_features.of(network, self._ids([text])))[0]
-            videos = shared.videos_below(path)
-            cosines = [float((unit_rows(self._video_features(network, video)) @ feature).mean()) for video in videos]
-            return shared.RankingPrediction(path, text, [str(video) for video in videos], np.asarray(cosines))
-        names = shared.chosen_labels(labels, self.labels)
-        ids = self._ids(names, shared.chosen_templates(templates, NAME_ONLY))
-        features = self.label_features.of(network, ids).reshape(-1, len(names), self.sizes["embed_dim"])
-        reader = VideoReader(path)
-        clips = self._clips(reader)[None]
-        with paddle.no_grad():
-            scores = [self.scores(network, paddle.to_tensor(clips), paddle.to_tensor(row))[0] / clips.shape[1]
-                      for row in features]
-        return ClassPrediction(path, np.mean(scores, axis=0), names, frame=reader.frames([len(reader) // 2])[0])
-
-    def _clips(self, reader: VideoReader) -> np.ndarray:
-        """All views of a user's video; the random clips are always the same ones."""
-        data = self.config.data
-        return self.recipe.views(reader, data.test_clips, data.test_crops, np.random.default_rng(self.config.seed))
-
-    def _video_features(self, network: XCLIP, path: Path) -> np.ndarray:
-        clips = paddle.to_tensor(self._clips(VideoReader(path)))
-        with paddle.no_grad():
-            return network.encode_video(clips)[0].numpy()
-
-    # ---- export
-
-    def inference_graphs(self, network: XCLIP) -> dict[str, Graph]:
-        """``inference``: clips and label features to logits; ``text``: token ids to label features."""
-        data, width = self.config.data, self.sizes["embed_dim"]
-        frames = InputSpec([-1, data.frames, 3, data.size, data.size], "float32", "frames")
-        text = InputSpec([-1, -1, width], "float32", "text")
-        ids = InputSpec([-1, -1], "int64", "ids")
-        return {"inference": Graph(ScoreGraph(network), [frames, text], ["logits"]),
-                "text": Graph(shared.TextGraph(network), [ids], ["features"])}
-
-    def description(self) -> dict[str, Any]:
-        return {"system": "xclip", "task": "classification", "labels": self.labels, "scores": "logits",
-                "config": to_dict(self.config),
-                "chain": "ids (cut to the longest name) -> text -> features [K, D]; frames, text [1 or B, K, D] -> "
-                         "inference -> logits; a video's views: softmax of each, then the mean",
-                "preprocessing": {"frames": {**asdict(self.recipe), "mean": list(MEAN), "std": list(DEVIATION)}}}
-
-    @classmethod
-    def inference_inputs(cls, description: dict[str, Any], path: str | Path) -> dict[str, np.ndarray]:
-        """A video as inputs of the exported graph: ``frames [V, T, 3, S, S]``, ``text [V, K, D]``."""
-        system = cls(build(XCLIPConfig, description["config"], "deploy.yaml"))
-        frames = system._clips(VideoReader(path))
-        text = shared.exported_label_features(description["folder"], tuple(description["labels"]), NAME_ONLY,
-                                              system.sizes["context_length"])
-        return {"frames": frames, "text": np.broadcast_to(text, (len(frames), *text.shape))}
+    def score_graph(self, network: XCLIP) -> ScoreGraph:
+        return ScoreGraph(network)
 
 
 class ScoreGraph(nn.Layer):

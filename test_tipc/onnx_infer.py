@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
     path = Path(options.onnx_file)
     if not path.is_file():
         raise FileNotFoundError(f"--onnx_file {path} does not exist; write it by paddle2onnx or export_model.py --onnx")
-    description = read_description(path.with_name(DESCRIPTION))
+    description = {**read_description(path.with_name(DESCRIPTION)), "folder": str(path.parent)}
     graph = description["graphs"][path.stem]
     items = read_items(options.input, [entry["name"] for entry in graph["inputs"]], clip_reader(description))
     names = [entry["name"] for entry in graph["outputs"]]

@@ -89,7 +89,7 @@ class Session:
     def _outcome(self, stage: str, answer: worker.Answer) -> Outcome:
         dtype = precision(self.manifest, stage)
         runs = twins.Runs(self.manifest, [stage], {dtype: self.reference}, {dtype: answer})
-        return twins.judge_runs(runs, {stage: step(self.manifest, stage)}, self.case)
+        return twins.judge_runs(runs, {stage: step(self.manifest, stage)}, twins.Case(self.case))
 
 
 def step(manifest: dict[str, Any], stage: str) -> str:

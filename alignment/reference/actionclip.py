@@ -59,7 +59,7 @@ class TemporalTransformer(nn.Module):
 
 
 class TAggregate(nn.Module):
-    def __init__(self, clip_length, embed_dim, heads, n_layers=6):
+    def __init__(self, clip_length, embed_dim, heads=8, n_layers=6):
         super().__init__()
         layer = nn.TransformerEncoderLayer(d_model=embed_dim, nhead=heads)
         self.transformer_enc = nn.TransformerEncoder(layer, n_layers, norm=nn.LayerNorm(embed_dim),
@@ -85,7 +85,7 @@ class VisualPrompt(nn.Module):
         elif sim_header == "LSTM":
             self.lstm_visual = nn.LSTM(embed_dim, embed_dim, batch_first=True)
         elif sim_header == "Transf_cls":
-            self.transformer = TAggregate(T, embed_dim, heads)
+            self.transformer = TAggregate(T, embed_dim)
         elif sim_header == "Conv_1D":
             self.shift = nn.Conv1d(embed_dim, embed_dim, 3, padding=1, groups=embed_dim, bias=False)
 

@@ -6,7 +6,6 @@ f3f9096 (``mel_features.py``, ``vggish_input.py``) and, for other rates than 16 
 from __future__ import annotations
 
 import io
-import math
 
 import cv2
 import numpy as np
@@ -162,9 +161,3 @@ def load_mask(file, mode: str) -> np.ndarray:
     if mode == "1":
         picture = picture.astype(np.uint8) * np.uint8(255)
     return picture[None].astype(np.float32) / np.float32(255)
-
-
-def patches_of(samples: int) -> int:
-    """Number of 0.96 s patches in a wave of 16 kHz."""
-    frames = 1 + math.floor((samples - 400) / 160)
-    return max(0, math.floor((frames - 96) / 96) + 1)

@@ -39,7 +39,7 @@ class DFF(nn.Module):
         for parameter in classifier.parameters():
             parameter.requires_grad = True
         if self.scale_map is not None:
-            self.scale_map.bias.requires_grad_(False)  # the official network's rate for it is 0
+            self.scale_map.bias.requires_grad = False  # its rate is 0 in the official network
         return self
 
     def key_map(self, image):
@@ -281,11 +281,6 @@ def warp(feature, flow, padding: str = "border"):
 
 
 # ---------------------------------------------------------------- losses
-
-def ignore_unlabelled(gt_raw):
-    """The bundles' labels: classes 19 and 20 stand for ignored pixels."""
-    return torch.where(gt_raw >= 19, torch.full_like(gt_raw, 255), gt_raw)
-
 
 def dff_loss(logits, gt):
     """Cross entropy over the pixels that are not ignored."""

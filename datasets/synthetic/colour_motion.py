@@ -3,13 +3,16 @@
 ```
 videos/0000.mp4 ...                      train.txt val.txt heldout.txt            path TAB label
 frames/0000/img_00001.jpg ...            train_frames.txt val_frames.txt heldout_frames.txt   folder frames label
+                                         train_folders.txt val_folders.txt heldout_folders.txt   folder TAB label
 labels.csv (18 seen sentences)           heldout.csv (6 sentences of the same words)
 ```
-Six colours times four directions make 24 sentences. Six of them are held out: each of their words occurs in training,
-their combination does not. A single frame never tells the direction, and direction alone never tells the class.
+Six colours times four directions make 24 sentences. Six are held out: three of the colours never move left or right in
+training, though these colours and both directions occur there. Among the six, colour alone is right half of the time,
+direction alone a third: only who puts the two together knows the class. A single frame never tells the direction.
 """
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import cv2
@@ -21,16 +24,17 @@ from datasets.video import write_video
 COLOURS = {"red": (220, 40, 40), "green": (40, 190, 60), "blue": (50, 70, 230), "yellow": (230, 220, 50),
            "purple": (160, 50, 190), "white": (240, 240, 240)}
 DIRECTIONS = {"moving left": (0, -1), "moving right": (0, 1), "moving up": (-1, 0), "moving down": (1, 0)}
-SIDE, FRAMES, FPS = 48, 16, 10
-CLIPS = {"train": 16, "val": 5, "heldout": 8}  # of each class
+HELD_COLOURS, HELD_DIRECTIONS = ("red", "green", "blue"), ("moving left", "moving right")
+SIDE, FRAMES, FPS = 48, 12, 10
+CLIPS = {"train": 48, "val": 5, "heldout": 16}  # of each class
 
 
 def sentences() -> tuple[list[str], list[str]]:
     """Seen and held-out class names."""
     seen, held = [], []
-    for number, colour in enumerate(COLOURS):
-        for place, direction in enumerate(DIRECTIONS):
-            (held if place == number % len(DIRECTIONS) else seen).append(f"a {colour} shape {direction}")
+    for colour, direction in itertools.product(COLOURS, DIRECTIONS):
+        unseen = colour in HELD_COLOURS and direction in HELD_DIRECTIONS
+        (held if unseen else seen).append(f"a {colour} shape {direction}")
     return seen, held
 
 
@@ -40,7 +44,7 @@ def write(folder: Path, seed: int) -> None:
     number = 0
     for part, (name, clips) in enumerate(CLIPS.items()):
         names = held if name == "heldout" else seen
-        lines, counted = [], []
+        lines, counted, folders = [], [], []
         for index in range(clips):
             for label, sentence in enumerate(names):
                 rng = np.random.default_rng([seed, part, index, label])
@@ -51,9 +55,11 @@ def write(folder: Path, seed: int) -> None:
                     write_image(folder / f"frames/{number:04}/img_{place:05}.jpg", frame)
                 lines.append(f"videos/{number:04}.mp4\t{label}\n")
                 counted.append(f"frames/{number:04} {FRAMES} {label}\n")
+                folders.append(f"frames/{number:04}\t{label}\n")
                 number += 1
         (folder / f"{name}.txt").write_text("".join(lines))
         (folder / f"{name}_frames.txt").write_text("".join(counted))
+        (folder / f"{name}_folders.txt").write_text("".join(folders))
     for file, names in (("labels.csv", seen), ("heldout.csv", held)):
         (folder / file).write_text("id,name\n" + "".join(f"{i},{text}\n" for i, text in enumerate(names)))
 
@@ -62,7 +68,7 @@ def _play(rng: np.random.Generator, colour: str, direction: str) -> np.ndarray:
     """uint8 ``[T, H, W, 3]``: a disc or square on a dim background; its path is random, its direction is not."""
     dim = rng.integers(20, 90, size=(3, 3, 3)).astype(np.uint8)
     background = cv2.resize(dim, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
-    radius, speed = int(rng.integers(5, 8)), float(rng.uniform(1.3, 1.9))
+    radius, speed = int(rng.integers(5, 8)), float(rng.uniform(1.8, 2.6))
     step = np.array(DIRECTIONS[direction], float) * speed
     middle = np.array([SIDE / 2, SIDE / 2]) + rng.uniform(-5, 5, 2)
     start = middle - step * (FRAMES - 1) / 2

@@ -1,8 +1,9 @@
 """Miniature of what MiVOS is trained and judged on: videos in DAVIS' layout with scribbles, single images with masks,
 generated propagations for the fusion.
 
-Two or three discs and rounded boxes of *similar* texture move over a textured ground, cross and occlude each other:
-colour says object or ground, only the memory of the first frame says which object.
+Two or three discs and boxes of alike texture, brightness and shape move over a textured ground, cross and occlude each
+other. Saturation says object or ground; only the memory of the first frame says which object, since the three colours
+are dealt out anew in every video.
 """
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ from datasets.davis import write_labels
 HEIGHT, WIDTH, FRAMES = 96, 128, 12
 SEQUENCES = {"train": 12, "val": 3}
 STATIC = {"fss/blob": 12, "DUTS-TR": 12, "DUTS-TE": 4, "ecssd": 4, "BIG_small": 2, "HRSOD_small": 2}
+HUES = (0, 25, 115)  # red, yellow, blue (of OpenCV's 180): which object has which differs from video to video
 FUSED = 4  # training sequences with generated propagations
 
 
@@ -52,12 +54,12 @@ def video(rng, *, objects: int, frames: int = FRAMES) -> tuple[np.ndarray, np.nd
     """uint8 images ``[T, H, W, 3]`` and labels ``[T, H, W]`` of objects that cross in the middle of the clip."""
     ground = _texture(rng, (HEIGHT, WIDTH), (70, 95, 75), 22)
     shapes = []
-    hue = rng.uniform(0, 180)
+    hues = rng.permutation(HUES)
     for index in range(objects):
         size = rng.uniform(15, 21)
         angle = 2 * np.pi * (index / objects + rng.uniform(-0.08, 0.08)) + 0.3
         way = np.array([np.cos(angle) * 0.36 * WIDTH, np.sin(angle) * 0.30 * HEIGHT])
-        colour = cv2.cvtColor(np.uint8([[[(hue + 26 * index) % 180, 170, 225]]]), cv2.COLOR_HSV2RGB)[0, 0]
+        colour = cv2.cvtColor(np.uint8([[[hues[index] + rng.integers(0, 8), 190, 230]]]), cv2.COLOR_HSV2RGB)[0, 0]
         shapes.append({"size": size, "way": way, "texture": _texture(rng, (64, 64), colour, 30),
                        "round": rng.random() < 0.5, "turn": rng.uniform(-0.15, 0.15), "phase": rng.uniform(0, 3)})
     images, labels = [], []

@@ -120,22 +120,19 @@ class CLIP(TextTower):
         return self.logit_scale.exp() * paddle.matmul(image, unit(self.encode_text(ids)), transpose_y=True)
 
 
-class VisionTransformer(nn.Layer):
-    """CLIP's image side.
+class ImageTower(nn.Layer):
+    """What stands before and behind the blocks of CLIP's image side: patches, class token, positions; norm, ``proj``.
 
     Args:
+        transformer: the blocks, of width W.
         image_resolution, patch_size: sides in pixels; positions are never interpolated.
-        width, layers: W and depth.
+        width: W.
         output_dim: D.
-        joint_frames: T > 0 lets all patches of T frames attend to one another (ActionCLIP's joint form): one class
-            token a video, patches position-major with the frame running fastest, and a learned ``time_embedding``.
-        wrap_block: puts each block inside another layer (ActionCLIP's temporal shift).
-        recompute_blocks: trade time for memory in training; gradients are the same.
+        joint_frames, emb_dropout: see :class:`VisionTransformer`.
     """
 
-    def __init__(self, *, image_resolution: int, patch_size: int, width: int, layers: int, output_dim: int,
-                 drop_path=0.0, emb_dropout: float = 0.0, drop_path_per: str = "sample", joint_frames: int = 0,
-                 wrap_block: Callable[[nn.Layer], nn.Layer] | None = None, recompute_blocks: bool = False):
+    def __init__(self, transformer: nn.Layer, *, image_resolution: int, patch_size: int, width: int, output_dim: int,
+                 emb_dropout: float = 0.0, joint_frames: int = 0):
         super().__init__()
         self.image_resolution, self.joint_frames, self.emb_dropout = image_resolution, joint_frames, emb_dropout
         tokens = (image_resolution // patch_size) ** 2 + 1
@@ -143,8 +140,7 @@ class VisionTransformer(nn.Layer):
         self.class_embedding = self.create_parameter([width])
         self.positional_embedding = self.create_parameter([tokens, width])
         self.ln_pre = LayerNorm(width, epsilon=1e-5)
-        self.transformer = Transformer(width=width, layers=layers, drop_path=drop_path, drop_path_per=drop_path_per,
-                                       wrap_block=wrap_block, recompute_blocks=recompute_blocks)
+        self.transformer = transformer
         self.ln_post = LayerNorm(width, epsilon=1e-5)
         self.proj = self.create_parameter([width, output_dim])
         torch_default_(self.conv1)
@@ -153,12 +149,6 @@ class VisionTransformer(nn.Layer):
         if joint_frames:
             self.time_embedding = self.create_parameter([joint_frames, width])
             normal_(self.time_embedding, width**-0.5)
-
-    def forward(self, images):
-        """``[N, 3, H, W]`` -> ``[N, D]``; with ``joint_frames`` = T, frames of a video adjacent -> ``[N / T, D]``."""
-        x = self.embed(images)
-        x = self.transformer(x, read=0)  # N 1 W
-        return paddle.matmul(self.ln_post(x[:, 0]), self.proj)
 
     def embed(self, images):
         """Tokens before the first block: ``[N, 3, H, W]`` -> ``[N, 1 + g*g, W]``, class token first.
@@ -185,7 +175,35 @@ class VisionTransformer(nn.Layer):
         """Patches ``[B*T, n, W]`` of T frames -> one sequence a video ``[B, n*T, W]``, frame fastest."""
         _, count, width = patches.shape
         patches = patches.reshape([-1, self.joint_frames, count, width]) + self.time_embedding.unsqueeze(1)
-        return patches.transpose([0, 2, 1, 3]).reshape([-1, count * self.joint_frames, width])
+        # flatten, not reshape: Paddle's engine fuses a reshape with the transpose and mistakes the type of the outcome.
+        return patches.transpose([0, 2, 1, 3]).flatten(1, 2)
+
+    def read_out(self, token):
+        """A class token in the joint space: ``[..., W] -> [..., D]``, not normalized."""
+        return paddle.matmul(self.ln_post(token), self.proj)
+
+
+class VisionTransformer(ImageTower):
+    """CLIP's image side.
+
+    Args:
+        image_resolution, patch_size, width, output_dim: see :class:`ImageTower`.
+        layers: depth.
+        joint_frames: T > 0 lets all patches of T frames attend to one another (ActionCLIP's joint form): one class
+            token a video, patches position-major with the frame running fastest, and a learned ``time_embedding``.
+        wrap_block: puts each block inside another layer (ActionCLIP's temporal shift).
+        recompute_blocks: trade time for memory in training; gradients are the same.
+    """
+
+    def __init__(self, *, width: int, layers: int, drop_path=0.0, drop_path_per: str = "sample",
+                 wrap_block: Callable[[nn.Layer], nn.Layer] | None = None, recompute_blocks: bool = False, **tower):
+        blocks = Transformer(width=width, layers=layers, drop_path=drop_path, drop_path_per=drop_path_per,
+                             wrap_block=wrap_block, recompute_blocks=recompute_blocks)
+        super().__init__(blocks, width=width, **tower)
+
+    def forward(self, images):
+        """``[N, 3, H, W]`` -> ``[N, D]``; with ``joint_frames`` = T, frames of a video adjacent -> ``[N / T, D]``."""
+        return self.read_out(self.transformer(self.embed(images), read=0)[:, 0])
 
 
 class Transformer(nn.Layer):
@@ -349,26 +367,6 @@ def initialize_text_block(block: ResidualAttentionBlock, width: int, layers: int
     for layer in (block.attn.out_proj, block.mlp.c_proj):
         normal_(layer.weight, width**-0.5 * (2 * layers) ** -0.5)
     normal_(block.mlp.c_fc.weight, (2 * width) ** -0.5)
-
-
-def encode_sentences(tower: TextTower, ids: np.ndarray, batch_size: int = 64):
-    """Features of many sentences without gradient, sorted by length so that each batch is cut short.
-
-    Args:
-        ids: ``[K, 77]`` int64.
-
-    Returns:
-        ``[K, D]`` tensor in the order of ``ids``.
-    """
-    order = np.argsort(ids.argmax(-1), kind="stable")
-    training = tower.training
-    tower.eval()
-    with paddle.no_grad():
-        parts = [tower.encode_text(paddle.to_tensor(ids[order[start:start + batch_size]]))
-                 for start in range(0, len(order), batch_size)]
-    if training:
-        tower.train()
-    return paddle.concat(parts)[paddle.to_tensor(np.argsort(order))]
 
 
 def sizes(state: Mapping[str, np.ndarray]) -> dict[str, int]:

@@ -24,7 +24,7 @@ class ResNet(nn.Layer):
     """Residual network without its classifier.
 
     Args:
-        depth: 18, 34 (basic blocks) or 50, 101, 152 (bottlenecks).
+        depth: 10, 18, 34 (basic blocks) or 50, 101, 152 (bottlenecks).
         in_channels: of the input image (3 for RGB).
         base_channels: width of the first stage, 64 in every published network; less makes a small one.
         num_stages: 1 to 4 residual stages are built.
@@ -46,7 +46,8 @@ class ResNet(nn.Layer):
         ValueError: for a depth or style that does not exist.
     """
 
-    BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+    BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3),
+              152: (3, 8, 36, 3)}
 
     def __init__(self, *, depth: int, in_channels: int = 3, base_channels: int = 64, num_stages: int = 4,
                  out_stages: Sequence[int] = (3,), blocks: Sequence[int] | None = None,

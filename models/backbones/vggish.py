@@ -46,9 +46,11 @@ class VGGish(nn.Layer):
 
     def forward(self, log_mel):
         """``log_mel [n, 1, 96, 64]``, natural logarithm of magnitudes -> ``[n, 128]``."""
-        x = self.features(log_mel)  # n 512 6 4
-        x = x.transpose([0, 2, 3, 1]).flatten(1)  # n 12288: TensorFlow's order, channels last
-        return self.embeddings(x)
+        return self.embeddings(self.flat(log_mel))
+
+    def flat(self, log_mel):
+        """What the linear layers see: ``[n, 12288]``, in TensorFlow's order (channels last)."""
+        return self.features(log_mel).transpose([0, 2, 3, 1]).flatten(1)  # from n 512 6 4
 
     def freeze(self) -> VGGish:
         """No gradients, eval mode: how AVSBench uses it."""

@@ -82,3 +82,12 @@ def torch_default_(layer: nn.Layer) -> None:
     uniform_(layer.weight, bound)
     if layer.bias is not None:
         uniform_(layer.bias, bound)
+
+
+def normal_linears_(network: nn.Layer, std: float) -> None:
+    """Every linear layer below ``network``: weight N(0, std**2), bias 0."""
+    for layer in network.sublayers():
+        if isinstance(layer, nn.Linear):
+            normal_(layer.weight, std)
+            if layer.bias is not None:
+                constant_(layer.bias, 0.0)

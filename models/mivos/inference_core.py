@@ -10,7 +10,6 @@ a frame twice stores it twice; the background starts at 1e-7.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -20,47 +19,13 @@ import paddle.nn.functional as F
 
 from models.layers import resize
 from models.mivos.aggregation import EDGE, aggregate_wbg, pad, pad_amounts, unpad
+from models.mivos.frame_store import FrameStore, LabelMaps
 from models.mivos.memory import MemoryBank
 from models.mivos.propagation import get_attention
 
 # Frames whose query features are kept between interactions, by memory profile (44 MB a frame at 480 x 854).
 QUERY_CACHE = {0: 105, 1: 105, 2: 3, 3: 1}
-
-
-class FrameStore:
-    """One array per frame, in memory or, with a folder, in files. Old values stay readable for :meth:`restore`."""
-
-    def __init__(self, folder: Path | None = None):
-        self.folder, self._entries, self._written = folder, {}, 0
-
-    def __contains__(self, frame: int) -> bool:
-        return frame in self._entries
-
-    def __getitem__(self, frame: int) -> np.ndarray:
-        entry = self._entries[frame]
-        return np.load(entry) if isinstance(entry, Path) else entry
-
-    def __setitem__(self, frame: int, array: np.ndarray) -> None:
-        if self.folder is None:
-            self._entries[frame] = array
-            return
-        path = self.folder / f"{frame:06d}_{self._written}.npy"
-        self._written += 1
-        np.save(path, array)
-        self._entries[frame] = path
-
-    def state(self) -> dict:
-        return dict(self._entries)
-
-    def restore(self, state: dict) -> None:
-        self._entries = dict(state)
-
-    def tidy(self, kept: Sequence[dict] = ()) -> None:
-        """Delete files that neither the present state nor one of ``kept`` uses."""
-        if self.folder is not None:
-            used = {path for state in (self._entries, *kept) for path in state.values()}
-            for path in set(self.folder.glob("*.npy")) - used:
-                path.unlink()
+IN_FILES = (2, 3)  # profiles that keep results in files
 
 
 class InferenceCore:
@@ -75,7 +40,7 @@ class InferenceCore:
         num_objects: k, at least 1.
         mem_freq: every so many frames one stays in memory for the rest of the pass.
         mem_profile: 0 to 3, upstream's; how much is kept between interactions (never what comes out): query
-            features of 105, 105, 3 or 1 frames; with 3, results live in files of a temporary folder.
+            features of 105, 105, 3 or 1 frames; with 2 and 3, results live in files of a temporary folder.
         bank_limit: None keeps every permanent frame, as upstream; else see :class:`MemoryBank`.
         undo: how many interactions can be taken back.
 
@@ -97,9 +62,9 @@ class InferenceCore:
         self.dtype, self.size = first.dtype, tuple(first.shape[-2:])
         self.pad = pad_amounts(*self.size)
         self.mem_freq, self._cache_size = mem_freq, QUERY_CACHE[mem_profile]
-        self._spool = tempfile.TemporaryDirectory(prefix="mivos-") if mem_profile == 3 else None
+        self._spool = tempfile.TemporaryDirectory(prefix="mivos-") if mem_profile in IN_FILES else None
         self._results = FrameStore(Path(self._spool.name) if self._spool else None)
-        self.masks = np.zeros((self.length, *self.size), np.uint8)
+        self._maps = LabelMaps(self.length, self.size)
         self.interacted: set[int] = set()
         self.bank = MemoryBank(bank_limit)
         self._shown: set[int] = set()  # frames whose mask is not the argmax of their result
@@ -127,20 +92,25 @@ class InferenceCore:
         """``[..., H', W']`` cut to the frame's own size."""
         return unpad(prob, self.pad)
 
-    def labels_at(self, index: int, size: tuple[int, int]) -> np.ndarray:
-        """Labels of a frame at another size: probabilities are resized (bilinear), then compared.
+    @property
+    def masks(self) -> np.ndarray:
+        """Labels uint8 ``[T, H, W]`` of the whole video, made anew; of one frame: :meth:`labels_at`."""
+        return np.stack(list(self._maps))
+
+    def labels_at(self, index: int, size: tuple[int, int] | None = None) -> np.ndarray:
+        """Labels uint8 of a frame, at another size if asked: probabilities are resized (bilinear), then compared.
 
         A frame shown by :meth:`update_mask_only` or without any result has no probabilities; its labels are resized.
         """
-        if tuple(size) == self.size:
-            return self.masks[index]
+        if size is None or tuple(size) == self.size:
+            return self._maps[index]
         if index in self._shown or index not in self._results:
-            return cv2.resize(self.masks[index], tuple(size)[::-1], interpolation=cv2.INTER_NEAREST)
+            return cv2.resize(self._maps[index], tuple(size)[::-1], interpolation=cv2.INTER_NEAREST)
         prob = paddle.to_tensor(np.ascontiguousarray(self.unpadded(self.prob(index))[:, 0][None]))
         return resize(prob, list(size))[0].argmax(0).numpy().astype(np.uint8)
 
     @paddle.no_grad()
-    def interact(self, mask: np.ndarray, index: int, progress=None, soften: bool = False) -> np.ndarray:
+    def interact(self, mask: np.ndarray, index: int, progress=None, soften: bool = False) -> None:
         """Take a frame's mask as the truth and carry it through the video.
 
         Args:
@@ -149,9 +119,6 @@ class InferenceCore:
             progress: called with an iterable and its length for each pass; returns an iterable.
             soften: aggregate the mask's objects first (soft even where it was one-hot), as upstream's semi-supervised
                 evaluation does.
-
-        Returns:
-            labels uint8 ``[T, H, W]`` of the whole video.
 
         Raises:
             ValueError: if the mask or the frame does not fit the video.
@@ -174,15 +141,13 @@ class InferenceCore:
             self._run_pass(index, step, progress)
         self.bank.start_pass()
         self._results.tidy([entry["results"] for entry in self._history])
-        return self.masks
 
-    def update_mask_only(self, prob: np.ndarray, index: int) -> np.ndarray:
+    def update_mask_only(self, prob: np.ndarray, index: int) -> None:
         """Show another mask on one frame without propagating or remembering it; ``prob [k + 1, 1, H', W']``, padded."""
         self._check_frame(index)
         self._remember()
-        self.masks[index] = self._labels(np.asarray(prob))
+        self._maps[index] = self._labels(np.asarray(prob))
         self._shown.add(index)
-        return self.masks
 
     def undo(self) -> bool:
         """Take the last interaction (or single-frame update) back; False if there is none to take back."""
@@ -190,7 +155,8 @@ class InferenceCore:
             return False
         state = self._history.pop()
         self._results.restore(state["results"])
-        self.masks, self.interacted, self._shown = state["masks"], state["interacted"], state["shown"]
+        self._maps.restore(state["masks"])
+        self.interacted, self._shown = state["interacted"], state["shown"]
         self.bank.slots = self.bank.slots[:state["slots"]]
         return True
 
@@ -239,7 +205,7 @@ class InferenceCore:
         array = prob.numpy()
         self._results[index] = array
         self._shown.discard(index)
-        self.masks[index] = self._labels(array)
+        self._maps[index] = self._labels(array)
 
     def _labels(self, prob: np.ndarray) -> np.ndarray:
         return unpad(prob.argmax(0)[0], self.pad).astype(np.uint8)
@@ -247,7 +213,7 @@ class InferenceCore:
     def _remember(self) -> None:
         if self._undo:
             self._history.append({
-                "results": self._results.state(), "masks": self.masks.copy(), "interacted": set(self.interacted),
+                "results": self._results.state(), "masks": self._maps.state(), "interacted": set(self.interacted),
                 "shown": set(self._shown), "slots": len(self.bank.slots)})
             del self._history[:-self._undo]
 

@@ -56,6 +56,25 @@ def propagation_from_imagenet(imagenet: Mapping[str, np.ndarray], base: Mapping[
     return state
 
 
+def propagation_from_nothing(base: Mapping[str, np.ndarray], rng: np.random.Generator) -> State:
+    """Both encoders from the query encoder's random weights, and both key projections alike: like finds like from the
+    first update on, as it does where both come from one ImageNet file.
+
+    The last norm of every residual block starts at 0 (Goyal et al., 2017): the blocks add nothing yet, so a feature
+    still tells what is near its place, colour and mask, which random blocks would mix with the whole image.
+    """
+    prefix = "rgb_encoder."
+    own = {name.removeprefix(prefix).replace("res2.", "layer1."): value for name, value in base.items()
+           if name.startswith(prefix)}
+    last = "bn3.weight" if any(name.endswith(".bn3.weight") for name in own) else "bn2.weight"
+    own |= {name: np.zeros_like(value) for name, value in own.items() if name.endswith("." + last)}
+    own_base = {**base, **{prefix + name.replace("layer1.", "res2."): own[name] for name in own}}
+    state = propagation_from_imagenet(own, own_base, rng)
+    for kind in ("weight", "bias"):
+        state[f"kv_m_f16.key_proj.{kind}"] = base[f"kv_q_f16.key_proj.{kind}"]
+    return state
+
+
 def propagation_from_stage0(state: Mapping[str, np.ndarray], channels: int, rng: np.random.Generator) -> State:
     """Single-object weights for the two-object form: the mask of the others is a new channel."""
     name = "mask_rgb_encoder.conv1.weight"

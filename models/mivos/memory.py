@@ -243,9 +243,6 @@ class MemoryBank:
         self._write(len(self.slots), key, value)
         self.temporary = True
 
-    def drop_temporary(self) -> None:
-        self.temporary = False
-
     def contents(self):
         """Keys ``[K, N, C]`` and values ``[K, N, D]`` of the slots in use (views where Paddle can)."""
         used = len(self) * self._positions

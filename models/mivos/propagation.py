@@ -45,16 +45,16 @@ class PropagationNetwork(nn.Layer):
             clips have three frames, and a sparse softmax has sparse gradients.
         km: width of the Gaussian of the kernelised read (evaluation), or None. 5.6 in upstream's scripts.
         single_object: the memory encoder gets no mask of the other objects (static-image stage): 4 channels.
-        depth: of the two ResNets; 50 in all published weights, 18 for miniatures.
+        depth, base_channels: of the two ResNets; 50 and 64 in all published weights, less for miniatures.
         width: channels of a value and of the decoder's widest stage; a key has a quarter. 512 in published weights.
     """
 
     def __init__(self, *, top_k: int | None = 50, km: float | None = None, single_object: bool = False,
-                 depth: int = 50, width: int = 512):
+                 depth: int = 50, base_channels: int = 64, width: int = 512):
         super().__init__()
         self.top_k, self.km, self.single_object, self.width = top_k, km, single_object, width
-        self.mask_rgb_encoder = memory_encoder(single_object, depth)
-        self.rgb_encoder = query_encoder(depth)
+        self.mask_rgb_encoder = memory_encoder(single_object, depth, base_channels)
+        self.rgb_encoder = query_encoder(depth, base_channels)
         f4, f8, f16 = self.rgb_encoder.channels
         self.kv_m_f16 = KeyValue(f16, width)
         self.kv_q_f16 = KeyValue(f16, width)
@@ -113,16 +113,18 @@ class PropagationNetwork(nn.Layer):
         key, value = self.kv_m_f16(f16)
         return key.unsqueeze(2), value.unsqueeze(2)
 
-    def segment_batch(self, frame, memories, selector=None):
+    def segment_batch(self, frame, memories, selector=None, cells=None):
         """Training form of segmentation: dense memory reading, all objects of a sample aggregated.
 
         Args:
             frame: ``[B, 3, H, W]``.
             memories: one (key ``[B, 128, T, h, w]``, value ``[B, 512, T, h, w]``) per object.
             selector: ``[B, K]`` of 0 and 1: which objects a sample has; None: all.
+            cells: the memory's masks averaged over 16 x 16 pixels, ``[B, K, T·h·w]``, or None.
 
         Returns:
-            log-odds ``[B, 1 + K, H, W]`` and masks ``[B, K, H, W]``.
+            log-odds ``[B, 1 + K, H, W]``, masks ``[B, K, H, W]`` and, with ``cells``, those moved to this frame by the
+            attention of the memory reading, ``[B, K, h·w]``.
         """
         _, f8, f4, query_key, query_value = self.get_query_values(frame)
         skips = self.decoder.skips(f8, f4)
@@ -132,9 +134,11 @@ class PropagationNetwork(nn.Layer):
         if selector is not None:
             prob = prob * selector.unsqueeze([2, 3])
         logits, soft = aggregate_wbg_channel(prob)
-        return logits, soft[:, 1:]
+        moved = None if cells is None else paddle.concat(
+            [paddle.matmul(cells[:, i:i + 1], attention(key, query_key)) for i, (key, _) in enumerate(memories)], 1)
+        return logits, soft[:, 1:], moved
 
-    def forward(self, rgb, gt, sec_gt=None, selector=None):
+    def forward(self, rgb, gt, sec_gt=None, selector=None, moved=False):
         """The three-frame pass of training.
 
         Frame 0 is memorised with its annotation, frame 1 segmented from it and memorised as predicted (with
@@ -144,18 +148,25 @@ class PropagationNetwork(nn.Layer):
             rgb: ``[B, 3, 3, H, W]`` (three frames).
             gt, sec_gt: ``[B, 3, 1, H, W]`` masks of the first and the second object (or one object only).
             selector: ``[B, 2]``; needed with two objects.
+            moved: return the memory's masks as the attention moves them, too.
 
         Returns:
-            dict with ``logits_t [B, 1 + K, H, W]``, ``mask_t`` and ``sec_mask_t [B, 1, H, W]`` for t = 1, 2.
+            dict with ``logits_t [B, 1 + K, H, W]``, ``mask_t`` and ``sec_mask_t [B, 1, H, W]`` for t = 1, 2, and
+            ``moved_t [B, K, h·w]`` if asked for.
         """
         masks = gt[:, 0] if sec_gt is None else paddle.concat([gt[:, 0], sec_gt[:, 0]], 1)  # B K H W
-        memories, out = [], {}
+        memories, out, cells = [], {}, None
         for t in (1, 2):
             entries = self._memorize_batch(rgb[:, t - 1], masks)
             memories = entries if t == 1 else [
                 tuple(paddle.concat(pair, 2) for pair in zip(*both, strict=True))
                 for both in zip(memories, entries, strict=True)]
-            out[f"logits_{t}"], masks = self.segment_batch(rgb[:, t], memories, selector)
+            if moved:
+                here = to_cells(masks.detach())
+                cells = here if cells is None else paddle.concat([cells, here], 2)
+            out[f"logits_{t}"], masks, there = self.segment_batch(rgb[:, t], memories, selector, cells)
+            if moved:
+                out[f"moved_{t}"] = there
             out[f"mask_{t}"] = masks[:, :1]
             if sec_gt is not None:
                 out[f"sec_mask_{t}"] = masks[:, 1:]
@@ -196,10 +207,10 @@ class AttentionReadNetwork(nn.Layer):
     Its names are a subset of the propagation network's, whose file it loads (without the decoder).
     """
 
-    def __init__(self, *, depth: int = 50, width: int = 512):
+    def __init__(self, *, depth: int = 50, base_channels: int = 64, width: int = 512):
         super().__init__()
-        self.mask_rgb_encoder = memory_encoder(single_object=False, depth=depth)
-        self.rgb_encoder = query_encoder(depth)
+        self.mask_rgb_encoder = memory_encoder(False, depth, base_channels)
+        self.rgb_encoder = query_encoder(depth, base_channels)
         self.kv_m_f16 = KeyValue(self.rgb_encoder.channels[2], width)
         self.kv_q_f16 = KeyValue(self.rgb_encoder.channels[2], width)
 
@@ -234,14 +245,15 @@ def upstream_name(name: str) -> str:
     return name.replace("rgb_encoder.layer1.", "rgb_encoder.res2.") if name.startswith("rgb_encoder.") else name
 
 
-def memory_encoder(single_object: bool, depth: int) -> ResNet:
+def memory_encoder(single_object: bool, depth: int, base_channels: int) -> ResNet:
     """ResNet up to 1/16 on image, mask and the other objects' masks; every convolution has a bias."""
-    return ResNet(depth=depth, in_channels=4 if single_object else 5, num_stages=3, out_stages=(2,), conv_bias=True)
+    return ResNet(depth=depth, in_channels=4 if single_object else 5, base_channels=base_channels, num_stages=3,
+                  out_stages=(2,), conv_bias=True)
 
 
-def query_encoder(depth: int) -> ResNet:
+def query_encoder(depth: int, base_channels: int) -> ResNet:
     """ResNet up to 1/16 on the image alone; outputs at 1/4, 1/8, 1/16."""
-    return ResNet(depth=depth, num_stages=3, out_stages=(0, 1, 2))
+    return ResNet(depth=depth, base_channels=base_channels, num_stages=3, out_stages=(0, 1, 2))
 
 
 def others(masks):
@@ -260,12 +272,17 @@ def get_attention(memory_key, pos, neg, query_key):
     return warp_difference(attention(memory_key, query_key), pos, neg, query_key.shape[2:])
 
 
+def to_cells(masks):
+    """``[B, K, H, W]`` -> averages over 16 x 16 pixels, ``[B, K, h·w]``."""
+    return F.avg_pool2d(masks, 16).flatten(2)
+
+
 def warp_difference(weights, pos, neg, size):
     """Average 16 x 16 cells, move them by ``weights [B, hw, hw]`` (memory, query), enlarge again.
 
     Every query is a mean over memory, so maps of [0, 1] stay in [0, 1]. No top-k, as upstream.
     """
-    cells = F.avg_pool2d(paddle.concat([pos, neg], 1), 16).flatten(2)  # B 2 hw
+    cells = to_cells(paddle.concat([pos, neg], 1))  # B 2 hw
     warped = paddle.matmul(cells, weights).reshape([cells.shape[0], 2, *size])
     return resize(warped, scale_factor=16)
 

@@ -25,18 +25,20 @@ class S2M(nn.Layer):
     Args:
         num_classes: outputs; 1.
         output_stride: 16 (published) or 8.
-        depth: of the ResNet; 50 in published weights, 18 for miniatures.
+        depth, base_channels: of the ResNet; 50 and 64 in published weights, less for miniatures.
 
     Raises:
         ValueError: for another output stride.
     """
 
-    def __init__(self, *, num_classes: int = 1, output_stride: int = 16, depth: int = 50):
+    def __init__(self, *, num_classes: int = 1, output_stride: int = 16, depth: int = 50,
+                 base_channels: int = 64):
         super().__init__()
         if output_stride not in (8, 16):
             raise ValueError(f"S2M output_stride {output_stride}: expected 8 or 16")
         fine = output_stride == 8
-        self.backbone = ResNet(depth=depth, in_channels=6, out_stages=(0, 3), contract_dilation=True,
+        self.backbone = ResNet(depth=depth, in_channels=6, base_channels=base_channels, out_stages=(0, 3),
+                               contract_dilation=True,
                                strides=(1, 2, 1, 1) if fine else (1, 2, 2, 1),
                                dilations=(1, 1, 2, 4) if fine else (1, 1, 1, 2))
         low, *_, high = self.backbone.channels

@@ -4,8 +4,10 @@ import pytest
 from PIL import Image
 
 from datasets.avs_windows import SoundVideo
-from datasets.avsbench import AVSBench, Layout, read_clips, read_mask, second_frames
+from datasets.avsbench import AVSBench, Clip, Layout, read_clips, read_mask, second_frames
 from datasets.avsbench_preprocessing import main as preprocess
+from datasets.avsbench_preprocessing import prepare
+from datasets.images import read_image
 from datasets.synthetic import avs as miniature
 from datasets.video import VideoError, write_video
 
@@ -99,3 +101,16 @@ def test_preprocessing_own_videos_then_nothing_left_to_do(root, tmp_path, capsys
     capsys.readouterr()
     assert preprocess(["MS3", str(tmp_path), "--video", str(video), "--side", "64"]) == 0
     assert "0 of 1 clips prepared, 1 were complete" in capsys.readouterr().out
+
+
+def test_a_clip_that_starts_late_ends_with_its_last_frame(tmp_path):
+    frames = [np.full((16, 16, 3), 6 * index, np.uint8) for index in range(40)]
+    write_video(tmp_path / "late.mp4", frames, 8, audio=np.zeros(5 * 16000), rate=16000)
+    layout = Layout.of("S4", tmp_path / "root")
+    brightness = {}
+    for start in (5.0, 8.0):
+        clip = Clip(f"late_{start:.0f}", "test", "own", start)
+        assert prepare(layout, clip, video=tmp_path / "late.mp4", side=32)
+        brightness[start] = [read_image(layout.frame(clip, number + 1)).mean() for number in range(5)]
+    assert np.diff(brightness[5.0]).min() > 30
+    np.testing.assert_allclose(brightness[8.0], [*brightness[5.0][:2], *[brightness[5.0][1]] * 3])

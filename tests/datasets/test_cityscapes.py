@@ -79,12 +79,50 @@ def test_crops_replay_the_articles_stream():
         cityscapes_transforms.crop_start((100, 512), (256, 512), PythonRandom(0))
 
 
+def test_crops_of_one_class_are_drawn_again():
+    label = np.zeros((8, 40), np.uint8)
+    label[:, 30:], label[0, 0] = 5, 255
+    assert cityscapes_transforms.crowded(label[:, :8], 255, 0.75)  # one class and an ignored pixel
+    assert cityscapes_transforms.crowded(label, 255, 0.7) and not cityscapes_transforms.crowded(label, 255, 0.76)
+    shares = []
+    for share in (1.0, 0.75):
+        options = cityscapes.Augmentation((8, 16), compatible_crop=False, max_share=share)
+        crops = [cityscapes.augment([np.zeros((8, 40, 3), np.uint8)], label, options, np.random.default_rng(seed))[1]
+                 for seed in range(40)]
+        shares.append(np.mean([(crop == 5).any() for crop in crops]))
+    assert shares[0] < 0.7 < 0.9 < shares[1]
+
+
+def test_colours_change_alike_in_all_frames():
+    image = np.random.default_rng(0).integers(0, 256, (6, 7, 3)).astype(np.uint8)
+    for seed in range(8):
+        one, other = cityscapes_transforms.photometric([image, image.copy()], np.random.default_rng(seed))
+        np.testing.assert_array_equal(one, other)
+        assert one.dtype == np.uint8
+    grey = np.full((2, 2, 3), 100, np.uint8)  # without colour only brightness and contrast count
+    values = {int(cityscapes_transforms.photometric([grey], np.random.default_rng(seed))[0][0, 0, 0])
+              for seed in range(60)}
+    assert 100 in values and min(values) < 60 and max(values) > 150 and max(values) <= 198
+
+
 def test_known_flow_leads_into_the_earlier_frame(root):
     item = FlowPairs(root / "flow/train").get(0, np.random.default_rng(0))
     first, second, flow = item["pair"][:3], item["pair"][3:], item["target"] * 20
     columns = np.clip(np.arange(192) + flow[0].round().astype(int), 0, 191)
     moved = np.take_along_axis(second, np.broadcast_to(columns, second.shape), 2)
     assert (moved == first).all(0).mean() > 0.8
+
+
+@pytest.mark.parametrize("options", [{"flips": (1.0, 0.0)}, {"flips": (0.0, 1.0)},
+                                     {"translate": 9, "crop_size": (64, 128)}])
+def test_flow_follows_what_is_done_to_its_images(root, options):
+    item = FlowPairs(root / "flow/train", **options).get(0, np.random.default_rng(0))
+    first, second, flow = item["pair"][:3], item["pair"][3:], (item["target"] * 20).round().astype(int)
+    height, width = flow.shape[1:]
+    rows, columns = np.mgrid[:height, :width] + flow[::-1]
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    moved = second[:, rows.clip(0, height - 1), columns.clip(0, width - 1)]
+    assert (moved == first).all(0)[inside].mean() > 0.8
 
 
 def test_flow_files(tmp_path):

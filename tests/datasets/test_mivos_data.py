@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from PIL import Image
 
 from datasets import davis, scribbles
 from datasets import mivos_transforms as tf
-from datasets.davis_robot import Robot, thin
+from datasets.davis_robot import Robot, make_robot, thin
 from datasets.fusion_data import FusionSamples
 from datasets.s2m_data import S2MSamples, perturbed
 from datasets.static_masks import StaticClips
@@ -119,3 +121,36 @@ def test_robot_scribbles_inside_what_is_wrong():
     skeleton = thin(truth == 1)
     assert 20 < skeleton.sum() < 100 and not skeleton[truth == 0].any()
     assert Robot().scribble(truth, truth, [0, 1]) == []
+
+
+def test_the_packages_robot_is_used_where_installed(monkeypatch):
+    asked = []
+
+    class Scribbles:
+        def __init__(self, **options):
+            asked.append(options)
+
+        def interact(self, sequence, result, truth, nb_objects):
+            if nb_objects == 3:
+                raise AttributeError("module 'numpy' has no attribute 'bool'")
+            asked.append((result.shape, truth.shape, nb_objects))
+            strokes = [{"path": [[0.1, 0.2], [0.3, 0.4]], "object_id": label} for label in (1, 7)]
+            return {"scribbles": [strokes], "sequence": sequence}
+
+    for name in ("davisinteractive", "davisinteractive.robot"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert isinstance(make_robot("auto", None), Robot)
+    with pytest.raises(ModuleNotFoundError, match=r"inference\.robot=own"):
+        make_robot("davisinteractive", None)
+    package = types.ModuleType("davisinteractive.robot")
+    package.InteractiveScribblesRobot = Scribbles
+    monkeypatch.setitem(sys.modules, "davisinteractive", types.ModuleType("davisinteractive"))
+    monkeypatch.setitem(sys.modules, "davisinteractive.robot", package)
+    assert isinstance(make_robot("own", None), Robot)
+    robot, labels = make_robot("auto", None), np.zeros((6, 8), np.uint8)
+    (label, path), = robot.scribble(labels, labels, [0, 1, 2])
+    assert label == 1 and path.tolist() == [[0.1, 0.2], [0.3, 0.4]]
+    assert asked == [{"kernel_size": 0.2, "max_kernel_radius": 16, "min_nb_nodes": 4, "nb_points": 1000},
+                     ((1, 6, 8), (1, 6, 8), 2)]
+    with pytest.raises(RuntimeError, match="does not run beside NumPy"):
+        robot.scribble(labels, labels, [0, 1, 2, 3])

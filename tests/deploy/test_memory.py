@@ -1,7 +1,11 @@
 import subprocess
 import sys
+from pathlib import Path
 
-from deploy.memory import peak_memory
+import numpy as np
+import pytest
+
+from deploy.memory import peak_memory, reset_peak_memory
 
 CHILD = "from deploy.memory import peak_memory; print(peak_memory())"
 
@@ -15,3 +19,11 @@ def test_the_peak_rises_stays_and_is_not_the_parents():
     assert 1 < float(child) < 200
     del block
     assert peak_memory() >= with_block - 1, "it must not fall (the kernel counts in batches of pages)"
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux forgets an earlier peak")
+def test_an_earlier_peak_is_forgotten():
+    large = np.ones(40_000_000)  # 320 MB, written
+    high = peak_memory()
+    del large
+    assert reset_peak_memory() and peak_memory() < high - 200

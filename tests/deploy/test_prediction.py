@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deploy.prediction import ClassPrediction, MaskVideoPrediction, Prediction, softmax
+from deploy.prediction import ClassPrediction, MaskVideoPrediction, Prediction
 
 LABELS = ["Archery", "BaseballPitch", "Bowling", "Diving", "Fencing", "YoYo"]
 SCORES = np.array([0.01, 0.973984, 0.004, 0.004, 0.003, 0.005016])
@@ -90,8 +90,3 @@ def test_masks_must_fit(masks):
         MaskVideoPrediction("s", masks.frames, masks.masks, {1: "singer"}, fps=10.0)
     with pytest.raises(ValueError, match="do not fit masks"):
         MaskVideoPrediction("s", masks.frames[:2], masks.masks, masks.names, fps=10.0)
-
-
-def test_softmax():
-    np.testing.assert_allclose(softmax(np.array([[0.0, np.log(3.0)], [1000.0, 0.0]])), [[0.25, 0.75], [1.0, 0.0]],
-                               rtol=1e-15)

@@ -33,3 +33,9 @@ def test_samples_without_a_second_object_ignore_its_logit():
 def test_iou_sums():
     i, u = mask.iou_sums(paddle.to_tensor([0.6, 0.4, 0.9]), paddle.to_tensor([1.0, 1.0, 0.0]))
     assert (i.item(), u.item()) == (1, 3)
+
+
+def test_moved_masks_by_hand():
+    moved, target = paddle.to_tensor([[[0.5, 0.25, 0.0]]]), paddle.to_tensor([[[1.0, 0.5, 0.0]]])
+    want = (np.log(2) - 0.5 * np.log(0.25) - 0.5 * np.log(0.75) - np.log(1 - 1e-4)) / 3
+    assert mask.moved_mask_loss(moved, target).item() == pytest.approx(want, rel=1e-5)

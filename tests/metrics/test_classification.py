@@ -1,9 +1,15 @@
 import numpy as np
 import pytest
 
-from metrics.classification import confusion_matrix, mean_class_accuracy, top_k_accuracy
+from metrics.classification import confusion_matrix, mean_class_accuracy, softmax, top_k_accuracy
 
 SCORES = np.array([[0.1, 0.7, 0.2], [0.6, 0.3, 0.1], [0.2, 0.3, 0.5], [0.4, 0.5, 0.1]])
+
+
+def test_softmax():
+    found = softmax(np.array([[0.0, np.log(3.0)], [1000.0, 0.0]]))
+    np.testing.assert_allclose(found, [[0.25, 0.75], [1.0, 0.0]], rtol=1e-15)
+    assert softmax(np.zeros((1, 2), np.float32)).dtype == np.float32
 
 
 def test_top_k_by_hand():

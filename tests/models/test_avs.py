@@ -1,10 +1,14 @@
 """TPAVI against its definition, the decoder's shapes, names of checkpoints."""
+import json
+from pathlib import Path
+
 import numpy as np
 import paddle
 import pytest
 
 from models import conversion
 from models.avs import MODES, TPAVI, AVSNet, DilatedSum, resnet_from_torchvision, upstream_name
+from models.avs_listener import Listener, random_vggish
 from models.layers import row_attention
 
 PVT = {"embed_dims": [8, 8, 8, 8], "num_heads": [1, 2, 2, 2], "mlp_ratios": [2, 2, 2, 2], "depths": [1, 1, 1, 1],
@@ -137,6 +141,35 @@ def test_names_are_the_originals_and_go_both_ways():
     assert all(np.array_equal(again[name], ours[name]) for name in ours)
     assert upstream_name("resnet.layer3.0.conv1.weight") == "resnet.layer3_1.0.conv1.weight"
     assert upstream_name("resnet.layer3_2.0.conv1.weight") == "resnet.layer3_2.0.conv1.weight"
+
+
+@pytest.mark.parametrize(("case", "backbone", "count"), [
+    ("resnet50-ms3", "resnet", 630), ("pvtv2-b5-s4", "pvt", 1190)])
+def test_a_published_checkpoint_has_exactly_these_entries(case, backbone, count):
+    golden = Path(__file__).parents[2] / "alignment/golden/avs" / case / "manifest.json"
+    recorded = {name: tuple(shape) for name, shape, _ in json.loads(golden.read_text("utf-8"))["state"]}
+    network = AVSNet(backbone=backbone)
+    ours = conversion.arrays(network)
+    theirs = conversion.to_upstream(ours, network, upstream_name)
+    counters = {name for name in recorded if name.endswith("num_batches_tracked")}
+    assert len(recorded) == count
+    assert {name: array.shape for name, array in theirs.items() if name not in counters} == \
+        {name: shape for name, shape in recorded.items() if name not in counters}
+    again = conversion.from_upstream(theirs, network, upstream_name)
+    assert again.keys() == ours.keys() and all(np.array_equal(again[name], ours[name]) for name in ours)
+
+
+def test_random_ears_hear_nothing_in_silence_and_tell_sounds_apart():
+    widths = (4, "M", 4, "M", 4, 4, "M", 8, 8, "M")
+    listener = Listener(random_vggish(0, widths=widths, hidden=32))
+    patches = np.full((3, 1, 96, 64), np.log(0.01), np.float32)
+    patches[1, :, :, :20] = 2.0
+    patches[2, :, :, 40:] = 2.0
+    silence, low, high = listener.features(paddle.to_tensor(patches)).numpy()
+    np.testing.assert_allclose(silence, 0.0, atol=1e-5)
+    assert np.abs(low - high).max() > 0.1
+    again = Listener(random_vggish(0, widths=widths, hidden=32)).features(paddle.to_tensor(patches)).numpy()
+    np.testing.assert_array_equal(again[1], low)
 
 
 def test_both_branches_of_the_resnet_start_from_one_file():

@@ -2,11 +2,14 @@
 import numpy as np
 import paddle
 import pytest
+from paddle.static import InputSpec
 
+from deploy.export import Graph, export
+from deploy.inference import Predictor
 from models import conversion
 from models.backbones.flownet_s import FlowNetS
 from models.dff import DFF, PSPNet, unwrap, upstream_name, upstream_names
-from models.dff_video import NetworkSteps, VideoScheduler, pad_to_multiple
+from models.dff_video import CurrentGraph, NetworkSteps, VideoScheduler, pad_to_multiple
 
 CHANNELS = (4, 4, 6, 6, 6, 8)
 
@@ -78,6 +81,16 @@ def test_scale_map_starts_as_ones_and_half_flow_keeps_the_size():
     assert network.scale_map.bias.stop_gradient
 
 
+def test_an_identity_as_task_layer_leaves_the_scores_alone():
+    network = small()
+    assert not np.allclose(network.net_task.weight.numpy()[:, :, 0, 0], np.eye(5))
+    network.init_task("identity")
+    scores = paddle.to_tensor(np.random.default_rng(0).random((1, 5, 3, 4)).astype("float32"))
+    np.testing.assert_array_equal(network.net_task(scores).numpy(), scores.numpy())
+    with pytest.raises(ValueError, match="zeros"):
+        network.init_task("zeros")
+
+
 class Recorded:
     """Steps that say what was asked of them."""
 
@@ -132,6 +145,23 @@ def test_network_steps_equal_evaluate():
     labels, scores, half = steps.key(seg[:, :, 0], flow[:, :, 0])
     np.testing.assert_array_equal(labels, key.numpy())
     np.testing.assert_array_equal(steps.current(flow[:, :, 1], scores, half)[0], current.numpy())
+
+
+def test_the_other_frames_graph_runs_under_onednn(tmp_path):
+    network = small()
+    network.eval()
+    rng = np.random.default_rng(0)
+    given = {"flow": rng.random((1, 3, 64, 64)), "scores": rng.random((1, 5, 16, 16)),
+             "half": rng.random((1, CHANNELS[0], 32, 32))}
+    given = {name: array.astype("float32") for name, array in given.items()}
+    # Free sides, as export_model.py writes them: with known ones Paddle 3.3's oneDNN overwrites the warp's places.
+    specs = [InputSpec([-1, array.shape[1], -1, -1], "float32", name) for name, array in given.items()]
+    export({"current": Graph(CurrentGraph(network), specs, ["labels", "moved", "motion"])}, tmp_path, {})
+    made = Predictor(tmp_path, onednn=True).run(given)
+    labels, moved, _ = NetworkSteps(network).current(given["flow"], *(paddle.to_tensor(given[name])
+                                                                      for name in ("scores", "half")))
+    np.testing.assert_allclose(made["moved"], moved.numpy(), rtol=0, atol=1e-5)
+    assert (made["labels"] == labels).mean() > 0.999
 
 
 def test_padding_repeats_the_border():

@@ -70,6 +70,8 @@ def test_prediction_of_a_folder_of_frames(root, tmp_path):
     prediction = predicting.predict(predicting.network(), str(folder), key_interval=2)
     assert prediction.labels.shape == (3, 96, 192) and prediction.facts["key_frames"] == [0, 2]
     assert sum(prediction.shares().values()) == pytest.approx(1)
+    with pytest.raises(ValueError, match="key_interval 0"):
+        predicting.predict(predicting.network(), str(folder), key_interval=0)
     assert prediction.save(tmp_path / "out").name == RESULT
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         RESULT, "overlay.mp4", "prediction.png", "labels", "label_ids"}

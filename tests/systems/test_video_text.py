@@ -5,7 +5,6 @@ import numpy as np
 import paddle
 import pytest
 
-from datasets.labels import TEMPLATES
 from datasets.video import write_video
 from deploy.export import export
 from deploy.inference import Predictor
@@ -61,6 +60,12 @@ def test_unusable_labels(system, network, video, labels, message):
         system.predict(network, str(video), labels=labels)
 
 
+def test_long_labels_are_cut_if_asked(system, network, video):
+    data = dataclasses.replace(system.config.data, truncate=True)
+    asked = type(system)(dataclasses.replace(system.config, data=data))
+    assert len(asked.predict(network, str(video), labels="word " * 200 + ",short").scores) == 2
+
+
 def test_label_features_are_kept_on_disk_by_weights(system, network, video, tmp_path):
     system.predict(network, str(video), labels="a,b")
     system.predict(network, str(video), labels="a,b")
@@ -82,13 +87,14 @@ def test_retrieval_ranks_the_videos_of_a_folder(system, network, video, tmp_path
     assert ranking.save(tmp_path / "out").is_file()
     with pytest.raises(FileNotFoundError, match="holds no videos"):
         system.predict(network, str(tmp_path), text="x")
+    with pytest.raises(ValueError, match="sentence to rank the videos by is empty"):
+        system.predict(network, str(video.parent), text=" ")
 
 
 def test_exported_graphs_equal_the_network(system, network, video, tmp_path):
     folder = tmp_path / "exported"
     export(system.inference_graphs(network), folder, system.description())
-    description = {"labels": system.labels, "templates": list(TEMPLATES), "folder": str(folder),
-                   "config": configuration.to_dict(system.config)}
+    description = {**system.description(), "folder": str(folder)}
     inputs = type(system).inference_inputs(description, video)
     shared_text = {**inputs, "text": inputs["text"][:1]}
     frames = np.concatenate([inputs["frames"]] * 3)

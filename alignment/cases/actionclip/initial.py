@@ -10,7 +10,7 @@ NORMS = (
     Rule(r"in_proj_bias$|attn\.out_proj\.bias$", "constant", 0.0),
 )
 IMAGE = (
-    Rule(r"\bvisual\.(class_embedding|positional_embedding)$", "normal", lambda shape: shape[-1] ** -0.5),
+    Rule(r"\bvisual\.(class_embedding|(positional|time)_embedding)$", "normal", lambda shape: shape[-1] ** -0.5),
     Rule(r"\bvisual\.proj$", "normal", lambda shape: shape[0] ** -0.5),
     Rule(r"\bvisual\..*in_proj_weight$", "uniform", xavier_bound),
     Rule(r"\bvisual\.", "uniform", torch_bound),
@@ -32,5 +32,7 @@ FUSION = (
 )
 SIZES = ("network.arch=custom", "network.custom.vision_width=128", f"network.custom.transformer_layers={TEXT_LAYERS}")
 NETWORKS = (
-    Network("transf", "configs/actionclip/mini.yaml", NORMS + FUSION + IMAGE + TEXT, SIZES),
+    Network("transf", "configs/actionclip/mini.yaml", NORMS + FUSION + IMAGE + TEXT,
+            (*SIZES, "network.joint=false", "network.fusion=Transf")),
+    Network("joint", "configs/actionclip/mini.yaml", NORMS + IMAGE + TEXT, SIZES),
 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import numpy as np
+
 from alignment.compare import Allowance
 
 SYSTEM = "avs"
@@ -85,14 +87,16 @@ def _losses() -> dict[str, Any]:
               "metric_noise": ([7, 20, 31], [-3, 3]), "image": ([60, 80, 3], [0, 256])}
     inputs: dict[str, Any] = {name: {"shape": shape, "range": limits} for name, (shape, limits) in shapes.items()}
     inputs["image"]["dtype"] = "uint8"
-    inputs["mask"] = {"shape": [6, 1, 24, 40], "range": [0, 1], "threshold": 0.6}
+    for name in ("pred", "a1", "a2", "a3", "a4", "v1", "v2", "v3", "v4"):
+        inputs[name]["dtype"] = "float64"  # without a network there is one run, and no yardstick for float32
+    inputs["mask"] = {"shape": [6, 1, 24, 40], "range": [0, 1], "threshold": 0.6, "dtype": "float64"}
     inputs["metric_gt"] = {"shape": [7, 20, 31], "range": [0, 1], "threshold": 0.7}
     inputs["gray_mask"] = {"shape": [6, 7], "range": [0, 1], "threshold": 0.5}
     inputs["metric_keep"] = {"values": [1, 0, 1, 0, 1, 0, 1]}
     inputs["metric_gain"] = {"values": [3.0, 0.0, 0.0, 2.0, 0.0, 0.0, 1.5]}
     inputs["metric_shift"] = {"values": [-1.5, 0.0, -20.0, 0.0, 25.0, -20.0, -0.5]}
-    return {"system": SYSTEM, "case": "losses_small", "network": "avs", "config": {"combos": combos}, "state": [],
-            "salt": "loss", "inputs": inputs, "stages": {
+    return {"system": SYSTEM, "case": "losses_small", "network": "avs", "config": {"combos": combos}, "salt": "loss",
+            "gain": 1.0, "overrides": {}, "inputs": inputs, "stages": {
                 "loss": {"mode": "eval", "about": "total, iou_loss, sa_loss; saturated logits included"},
                 "backward": {"mode": "eval", "about": "gradients by pred, a2, v2"},
                 "metric": {"mode": "eval", "about": "IoU and F-measure with silent and soft frames"},
@@ -147,8 +151,38 @@ def block_inputs(options: dict[str, Any]) -> tuple[str, str]:
     return f"x{suffix}", f"weight{suffix}"
 
 
+def block_state(run, name: str) -> dict[str, np.ndarray]:
+    """The entries of one block of a TPAVI case, without its name."""
+    return {entry.removeprefix(f"{name}."): value for entry, value in run.state.items() if entry.startswith(f"{name}.")}
+
+
+def vggish_widths(run) -> tuple[int | str, ...]:
+    """Widths of VGGish's convolutions with its poolings, from the shapes of its state."""
+    a, b, c, d, e, f = (array.shape[0] for name, array in run.state.items()
+                        if name.startswith("features") and name.endswith("weight"))
+    return a, "M", b, "M", c, d, "M", e, f, "M"
+
+
+def of_first_frames(mask, pred, sound):
+    """S4's masks ``[B, 1, 1, H, W]``: those of every video's first frame. Tensors of either framework."""
+    return mask[::pred.shape[0] // sound.shape[0]][:, None]
+
+
+def in_twos(count: int) -> list[slice]:
+    """Batches of two frames, the last perhaps smaller, for the averages of batches."""
+    return [slice(start, start + 2) for start in range(0, count, 2)]
+
+
+def metric_inputs(run) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Logits, targets and soft targets ``[N, H, W]``, float32."""
+    read = {name: run.inputs[f"metric_{name}"].astype("float32") for name in ("noise", "gt", "keep", "gain", "shift")}
+    gt = read["gt"] * read["keep"][:, None, None]
+    logits = read["noise"] + (2 * gt - 1) * read["gain"][:, None, None] + read["shift"][:, None, None]
+    return logits, gt, gt * np.float32(225 / 255)
+
+
 def allowances(manifest: dict[str, Any]) -> list[Allowance]:
-    """Mathematically zero gradients and threshold counts; nothing else departs from the rule."""
+    """Mathematically zero gradients and what a bundle itself lost; nothing else departs from the rule."""
     made = [
         Allowance(r"W_z\.0\.bias$", "a constant per channel before a batch norm over the batch has no gradient: only "
                   "rounding is left; judged against the largest gradient of the stage", stage_scale=True),
@@ -156,15 +190,15 @@ def allowances(manifest: dict[str, Any]) -> list[Allowance]:
                   "shift, and batch norm removes a shift of all values: the gradient is zero but for rounding",
                   stage_scale=True),
     ]
-    if manifest["state"] and manifest["network"] == "avs":
-        made.append(Allowance(r"^metric/", "one logit within rounding of a threshold moves one pixel",
-                              float32=1e-4, float64=1e-4))
     if manifest["config"].get("combos"):
-        made.append(Allowance(r"^backward64/.*grad:pred$", "PyTorch keeps the 1e-12 that bounds the divisor of cross "
-                              "entropy's gradient as float32 (4e-9), which shows where a logit is saturated",
+        made.append(Allowance(r"^backward(64)?/.*grad:pred$", "Paddle's cross entropy keeps its floor of p(1 - p) in "
+                              "float32 (1e-12, 4e-9 off); it acts on logits below -27.6 only, which no network has",
                               float64=5e-9))
-        made.append(Allowance(r"^metric/(precision|recall|f_measure)", "the last bit of a sigmoid can move one pixel "
-                              "over one of 255 thresholds", float32=1e-3, float64=1e-3))
+    if "backbone" in manifest["config"]:
+        made.append(Allowance(r"^backward/grad:path\d\.resConfUnit\d\.conv1\.bias$", "this gradient is a sum over "
+                              "pixels in front of a ReLU; in pvtv2-b5-s4 one of 655360 is within rounding of zero "
+                              "(1.2e-6 in float64, -1.2e-7 here) and counts or not: 1.6e-3 with it, 1.3e-6 without",
+                              float32=2e-3))
     if manifest["config"].get("blocks"):
         made.append(Allowance(r"^forward(64)?/.*\.running_(mean|var)$", "the bundle's recorder kept references to live "
                               "buffers, which the next run's reset overwrote: its values are the recipe's; its "

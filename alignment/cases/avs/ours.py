@@ -11,7 +11,16 @@ from PIL import Image
 
 from alignment import paddle_tools as tools
 from alignment.bundle import Run
-from alignment.cases.avs import block_inputs, block_runs, network_arguments
+from alignment.cases.avs import (
+    block_inputs,
+    block_runs,
+    block_state,
+    in_twos,
+    metric_inputs,
+    network_arguments,
+    of_first_frames,
+    vggish_widths,
+)
 from datasets import log_mel
 from datasets.avsbench import SECOND_FRAME, normalised, read_mask, second_frames
 from datasets.resampling import kaiser_best
@@ -128,8 +137,7 @@ def blocks(run: Run, gradients: bool) -> dict[str, np.ndarray]:
     made = {}
     for name, kind, mode in block_runs(run):
         options, key = run.config["blocks"][name], f"{name}.{kind}.{mode}"
-        state = {entry[len(name) + 1:]: value for entry, value in run.state.items() if entry.startswith(f"{name}.")}
-        block = tools.build(lambda options=options: TPAVI(**options), state, run.dtype)
+        block = tools.build(lambda options=options: TPAVI(**options), block_state(run, name), run.dtype)
         if mode == "train":
             block.train()
         x, weight = tools.tensors(run.inputs, *block_inputs(options))
@@ -159,7 +167,7 @@ def _combination(run: Run, name: str, gradient: bool = False):
     sounds = tools.tensors(run.inputs, "a1", "a2", "a3", "a4", gradient=gradient)
     maps = tools.tensors(run.inputs, "v1", "v2", "v3", "v4", gradient=gradient)
     if task == "S4":
-        mask = mask[::pred.shape[0] // sounds[0].shape[0]].unsqueeze(1)
+        mask = of_first_frames(mask, pred, sounds[0])
     return pred, sounds, maps, loss_of(task, pred, mask, sounds, maps, **options)
 
 
@@ -191,8 +199,8 @@ def metric(run: Run) -> dict[str, np.ndarray]:
                 "f_measure": np.float64(metrics.f_measure(pred, target))}
     logits, gt, soft = metric_inputs(run)
     average = metrics.BatchAverage()
-    for start in range(0, len(gt), 2):
-        average.update(logits[start:start + 2], gt[start:start + 2])
+    for batch in in_twos(len(gt)):
+        average.update(logits[batch], gt[batch])
     silent = np.zeros_like(gt)
     precision, recall = metrics.precision_recall(metrics.sigmoid(logits[0]), gt[0])
     frames = [slice(i, i + 1) for i in range(len(gt))]
@@ -206,14 +214,6 @@ def metric(run: Run) -> dict[str, np.ndarray]:
         "f_measure_all_empty": np.float64(metrics.f_measure(logits, silent)),
         "mask_iou_soft_target": np.float32(metrics.mask_iou(logits, soft)),
         "precision_frame0": precision, "recall_frame0": recall, "thresholds": metrics.thresholds()}
-
-
-def metric_inputs(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Logits, targets and soft targets ``[N, H, W]``, float32."""
-    read = {name: run.inputs[f"metric_{name}"].astype("float32") for name in ("noise", "gt", "keep", "gain", "shift")}
-    gt = read["gt"] * read["keep"][:, None, None]
-    logits = read["noise"] + (2 * gt - 1) * read["gain"][:, None, None] + read["shift"][:, None, None]
-    return logits, gt, gt * np.float32(225 / 255)
 
 
 def sampling(run: Run) -> dict[str, np.ndarray]:
@@ -258,10 +258,8 @@ def mel(run: Run) -> dict[str, np.ndarray]:
 
 
 def build_vggish(run: Run) -> VGGish:
-    a, b, c, d, e, f = (array.shape[0] for name, array in run.state.items()
-                        if name.startswith("features") and name.endswith("weight"))
-    return tools.build(lambda: VGGish(widths=(a, "M", b, "M", c, d, "M", e, f, "M"),
-                                      hidden=run.state["embeddings.0.bias"].size), run.state, run.dtype)
+    return tools.build(lambda: VGGish(widths=vggish_widths(run), hidden=run.state["embeddings.0.bias"].size),
+                       run.state, run.dtype)
 
 
 def vggish_forward(run: Run) -> dict[str, np.ndarray]:

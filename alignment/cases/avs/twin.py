@@ -7,7 +7,16 @@ from torch import nn
 
 from alignment import torch_tools as tools
 from alignment.bundle import Run
-from alignment.cases.avs import block_inputs, block_runs, network_arguments
+from alignment.cases.avs import (
+    block_inputs,
+    block_runs,
+    block_state,
+    in_twos,
+    metric_inputs,
+    network_arguments,
+    of_first_frames,
+    vggish_widths,
+)
 from alignment.reference import avs_data
 from alignment.reference.avs import TPAVI, AVSNet
 from alignment.reference.avs_backbones import VGGish, postprocess
@@ -111,8 +120,8 @@ def blocks(run: Run, gradients: bool) -> dict[str, np.ndarray]:
     made = {}
     for name, kind, mode in block_runs(run):
         options, key = run.config["blocks"][name], f"{name}.{kind}.{mode}"
-        state = {entry[len(name) + 1:]: value for entry, value in run.state.items() if entry.startswith(f"{name}.")}
-        block = tools.build(lambda options=options: TPAVI(**options), state, run.dtype).train(mode == "train")
+        block = tools.build(lambda options=options: TPAVI(**options), block_state(run, name), run.dtype)
+        block.train(mode == "train")
         x, weight = tools.tensors(run.inputs, *block_inputs(options))
         audio, audio_weight = tools.tensors(run.inputs, "audio", "audio_weight")
         x.requires_grad_()
@@ -140,7 +149,7 @@ def _combination(run: Run, name: str, gradient: bool = False):
     maps = tools.tensors(run.inputs, "v1", "v2", "v3", "v4", gradient=gradient)
     pred.requires_grad_(gradient)
     if task == "S4":
-        mask = mask[::pred.shape[0] // features[0].shape[0]][:, None]
+        mask = of_first_frames(mask, pred, features[0])
     return pred, features, maps, loss_with_audio(task, pred, mask, features, maps, **options)
 
 
@@ -171,15 +180,14 @@ def metric(run: Run) -> dict[str, np.ndarray]:
         target = target.repeat_interleave(len(pred) // len(target), 0)
         return {"mask_iou": tools.array(mask_iou(pred, target)), "f_measure": np.float64(f_measure(pred, target))}
     logits, gt, soft = (torch.from_numpy(array) for array in metric_inputs(run))
-    batches = [slice(0, 2), slice(2, 4), slice(4, 6), slice(6, 7)]
     silent = torch.zeros_like(gt)
     precision, recall = precision_recall(torch.sigmoid(logits[0]), gt[0])
     return {
         "mask_iou": tools.array(mask_iou(logits, gt)), "f_measure": np.float64(f_measure(logits, gt)),
         "mask_iou_by_frame": np.array([tools.array(mask_iou(logits[i:i + 1], gt[i:i + 1])) for i in range(len(gt))]),
         "f_measure_by_frame": np.array([f_measure(logits[i:i + 1], gt[i:i + 1]) for i in range(len(gt))]),
-        "mask_iou_batches_of_2": np.float64(np.mean([mask_iou(logits[b], gt[b]).item() for b in batches])),
-        "f_measure_batches_of_2": np.float64(np.mean([f_measure(logits[b], gt[b]) for b in batches])),
+        "mask_iou_batches_of_2": np.float64(np.mean([mask_iou(logits[b], gt[b]).item() for b in in_twos(len(gt))])),
+        "f_measure_batches_of_2": np.float64(np.mean([f_measure(logits[b], gt[b]) for b in in_twos(len(gt))])),
         "mask_iou_all_empty": tools.array(mask_iou(logits, silent)),
         "f_measure_all_empty": np.float64(f_measure(logits, silent)),
         "mask_iou_soft_target": tools.array(mask_iou(logits, soft)),
@@ -187,20 +195,8 @@ def metric(run: Run) -> dict[str, np.ndarray]:
         "thresholds": torch.linspace(0, 1 - 1e-10, 255).numpy()}
 
 
-def metric_inputs(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Logits, targets and soft targets ``[N, H, W]``, float32."""
-    read = {name: run.inputs[f"metric_{name}"].astype("float32") for name in ("noise", "gt", "keep", "gain", "shift")}
-    gt = read["gt"] * read["keep"][:, None, None]
-    logits = read["noise"] + (2 * gt - 1) * read["gain"][:, None, None] + read["shift"][:, None, None]
-    return logits, gt, gt * np.float32(225 / 255)
-
-
 def build_vggish(run: Run) -> VGGish:
-    widths = tuple(array.shape[0] for name, array in run.state.items()
-                   if name.startswith("features") and name.endswith("weight"))
-    a, b, c, d, e, f = widths
-    return tools.build(lambda: VGGish((a, "M", b, "M", c, d, "M", e, f, "M"), run.state["embeddings.0.bias"].size),
-                       run.state, run.dtype)
+    return tools.build(lambda: VGGish(vggish_widths(run), run.state["embeddings.0.bias"].size), run.state, run.dtype)
 
 
 def vggish_forward(run: Run) -> dict[str, np.ndarray]:

@@ -8,7 +8,19 @@ import paddle
 
 from alignment import paddle_tools as tools
 from alignment import streams
-from alignment.cases.dff import SCHEDULE_STEPS, fixed_metric_maps, in_order, options, recorded, trained_term
+from alignment.cases.dff import (
+    CROPS,
+    SCHEDULE_STEPS,
+    TRAIN_STEPS,
+    decay_by_kind,
+    fixed_metric_maps,
+    in_order,
+    options,
+    recorded,
+    scored_labels,
+    trained_term,
+    warp_arguments,
+)
 from datasets import cityscapes_transforms as transforms
 from datasets.cityscapes import frame_numbers
 from engine.optimization import Group, Optimizer
@@ -21,8 +33,6 @@ from models.conversion import arrays, to_upstream
 from models.layers import resize
 from models.layers.warp import warp
 from systems.dff_schedules import article_rate
-
-TRAIN_STEPS = 5
 
 
 def stages(network: str) -> dict:
@@ -99,7 +109,7 @@ def _recorder(run, network):
 
 
 def _labels(run):
-    return paddle.to_tensor(np.where(run.inputs["gt_raw"] >= 19, 255, run.inputs["gt_raw"]))
+    return paddle.to_tensor(scored_labels(run.inputs))
 
 
 def _one(value) -> np.ndarray:
@@ -279,28 +289,22 @@ def _flow_backward(run):
 def _flow_train(run):
     network, given = _flownets(run), run.stage["optimizer"]
     network.train()
-    decay = {group["params"].split()[-1]: group["weight_decay"] for group in given["groups"]}
     groups = [Group(kind, [(name, p) for name, p in network.named_parameters() if name.endswith(kind)],
-                    constant(given["lr"]), value) for kind, value in decay.items()]
+                    constant(given["lr"]), value) for kind, value in decay_by_kind(given).items()]
     optimizer = Optimizer(groups, kind="adam", betas=tuple(given["betas"]), eps=given["eps"])
     return _train(run, network, optimizer, lambda: _multiscale(network, run)[0])
 
 
 # ------------------------------------------------------------------ warp, metric, data
 
-def _padding(run) -> dict[str, str]:
-    given = options(run.config)
-    return {"padding": given["warp_padding"]} if "warp_padding" in given else {}
-
-
 @paddle.no_grad()
 def _warp_forward(run):
-    return {"out": tools.array(warp(*tools.tensors(run.inputs, "feature", "flow"), **_padding(run)))}
+    return {"out": tools.array(warp(*tools.tensors(run.inputs, "feature", "flow"), **warp_arguments(run.config)))}
 
 
 def _warp_backward(run):
     feature, flow = tools.tensors(run.inputs, "feature", "flow", gradient=True)
-    (warp(feature, flow, **_padding(run)) * tools.tensors(run.inputs, "weight")[0]).sum().backward()
+    (warp(feature, flow, **warp_arguments(run.config)) * tools.tensors(run.inputs, "weight")[0]).sum().backward()
     return {"grad_feature": tools.array(feature.grad), "grad_flow": tools.array(flow.grad)}
 
 
@@ -315,8 +319,8 @@ def _metric(run):
 
 def _transform(run):
     rgb, label = run.inputs["image"][:, :, ::-1], run.inputs["label"]
-    stream, size = streams.PythonRandom(7), tuple(run.config["crop_size"])
-    starts = [transforms.crop_start((300, 600), size, stream) for _ in range(4)]
+    stream, size = streams.PythonRandom(CROPS["seed"]), tuple(run.config["crop_size"])
+    starts = [transforms.crop_start(CROPS["size"], size, stream) for _ in range(CROPS["count"])]
     return {"seg": transforms.seg_input(rgb), "flow": transforms.flow_input(rgb),
             "crop_start": np.array(starts, np.int64),
             "down_image": transforms.halve_image(run.inputs["image"]), "down_label": transforms.halve_label(label)}

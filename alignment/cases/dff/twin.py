@@ -7,11 +7,21 @@ import numpy as np
 import torch
 
 from alignment import torch_tools as tools
-from alignment.cases.dff import SCHEDULE_STEPS, fixed_metric_maps, in_order, options, recorded, trained_term
+from alignment.cases.dff import (
+    CROPS,
+    SCHEDULE_STEPS,
+    TRAIN_STEPS,
+    decay_by_kind,
+    fixed_metric_maps,
+    in_order,
+    options,
+    recorded,
+    scored_labels,
+    trained_term,
+    warp_arguments,
+)
 from alignment.reference import dff as reference
 from alignment.reference import dff_data
-
-TRAIN_STEPS = 5
 
 
 def stages(network: str) -> dict:
@@ -36,7 +46,8 @@ def state_entries(manifest: dict) -> list[list]:
 
 
 def _tensors(run) -> dict[str, torch.Tensor]:
-    return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in run.inputs.items()}
+    labels = {"labels": scored_labels(run.inputs)} if "gt_raw" in run.inputs else {}
+    return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in {**run.inputs, **labels}.items()}
 
 
 def _load(network: torch.nn.Module, run) -> torch.nn.Module:
@@ -76,7 +87,7 @@ def _descend(run, network, optimizer, loss_of) -> dict[str, np.ndarray]:
 
 def _dff(run) -> reference.DFF:
     shapes = {name: array.shape for name, array in run.state.items()}
-    return _load(reference.DFF(**reference.architecture(shapes), **options(run.manifest["config"])), run)
+    return _load(reference.DFF(**reference.architecture(shapes), **options(run.config)), run)
 
 
 def _dff_forward(run):
@@ -87,8 +98,8 @@ def _dff_forward(run):
 
 
 def _dff_total(network, inputs):
-    gt = reference.ignore_unlabelled(inputs["gt_raw"])
-    return reference.dff_loss(network(inputs["im_seg_list"], inputs["im_flow_list"])["pred"], gt).reshape(1)
+    logits = network(inputs["im_seg_list"], inputs["im_flow_list"])["pred"]
+    return reference.dff_loss(logits, inputs["labels"]).reshape(1)
 
 
 def _dff_loss(run):
@@ -126,7 +137,7 @@ def _dff_train(run):
 def _pspnet(run) -> reference.PSPNet:
     found = reference.architecture({name: array.shape for name, array in run.state.items()})
     return _load(reference.PSPNet(num_classes=found["num_classes"], **found["feature"],
-                                  dropout=run.manifest["config"].get("dropout_ratio", 0.0)), run)
+                                  dropout=run.config.get("dropout_ratio", 0.0)), run)
 
 
 def _psp_forward(run):
@@ -137,7 +148,7 @@ def _psp_forward(run):
 
 
 def _psp_terms(network, inputs) -> dict[str, torch.Tensor]:
-    gt, out = reference.ignore_unlabelled(inputs["gt_raw"]), network(inputs["image"])
+    gt, out = inputs["labels"], network(inputs["image"])
     terms = {"decode": reference.mmseg_loss(out["logits"], gt), "logits": out["logits"]}
     terms["total"] = terms["decode"]
     if "aux" in out:
@@ -199,7 +210,7 @@ def _flow_forward_train(run):
 
 
 def _multiscale(run, network, inputs):
-    weights = run.manifest["config"].get("multiscale_weights", (0.005, 0.01, 0.02, 0.08, 0.32))
+    weights = run.config.get("multiscale_weights", (0.005, 0.01, 0.02, 0.08, 0.32))
     flows = network(inputs["images"])
     return reference.multiscale_epe(flows, inputs["target"], weights).reshape(1), flows
 
@@ -208,7 +219,7 @@ def _flow_loss(run):
     network, inputs = _flownets(run).train(), _tensors(run)
     with torch.no_grad():
         loss, flows = _multiscale(run, network, inputs)
-        epe = run.manifest["config"].get("div_flow", 20) * reference.real_epe(flows[0], inputs["target"])
+        epe = run.config.get("div_flow", 20) * reference.real_epe(flows[0], inputs["target"])
     return _arrays({"loss": loss, "epe": epe.reshape(1)})
 
 
@@ -221,8 +232,7 @@ def _flow_backward(run):
 def _flow_train(run):
     network, inputs, given = _flownets(run).train(), _tensors(run), run.stage["optimizer"]
     groups = [{"params": [p for name, p in network.named_parameters() if name.endswith(kind)],
-               "weight_decay": decay} for kind, decay in
-              ((group["params"].split()[-1], group["weight_decay"]) for group in given["groups"])]
+               "weight_decay": decay} for kind, decay in decay_by_kind(given).items()]
     groups = [group for group in groups if group["params"]]
     optimizer = torch.optim.Adam(groups, lr=given["lr"], betas=tuple(given["betas"]), eps=given["eps"])
     return _descend(run, network, optimizer, lambda: _multiscale(run, network, inputs)[0])
@@ -232,18 +242,13 @@ def _flow_train(run):
 
 def _warp_forward(run):
     inputs = _tensors(run)
-    return _arrays({"out": reference.warp(inputs["feature"], inputs["flow"], **_padding(run))})
-
-
-def _padding(run) -> dict[str, str]:
-    given = options(run.manifest["config"])
-    return {"padding": given["warp_padding"]} if "warp_padding" in given else {}
+    return _arrays({"out": reference.warp(inputs["feature"], inputs["flow"], **warp_arguments(run.config))})
 
 
 def _warp_backward(run):
     inputs = _tensors(run)
     feature, flow = inputs["feature"].requires_grad_(), inputs["flow"].requires_grad_()
-    (reference.warp(feature, flow, **_padding(run)) * inputs["weight"]).sum().backward()
+    (reference.warp(feature, flow, **warp_arguments(run.config)) * inputs["weight"]).sum().backward()
     return _arrays({"grad_feature": feature.grad, "grad_flow": flow.grad})
 
 
@@ -258,13 +263,13 @@ def _metric(run):
 def _transform(run):
     image, label = run.inputs["image"].astype(np.uint8), run.inputs["label"].astype(np.uint8)
     seg, flow = dff_data.transform(image)
-    crop = tuple(run.manifest["config"]["crop_size"])
-    return {"seg": seg, "flow": flow, "crop_start": dff_data.crop_starts((300, 600), crop, 7, 4),
+    starts = dff_data.crop_starts(CROPS["size"], tuple(run.config["crop_size"]), CROPS["seed"], CROPS["count"])
+    return {"seg": seg, "flow": flow, "crop_start": starts,
             "down_image": dff_data.half_image(image), "down_label": dff_data.half_label(label)}
 
 
 def _sampling(run):
-    return {"pairs": np.array([dff_data.pair(line) for line in run.manifest["config"]["list_lines"]], np.int64)}
+    return {"pairs": np.array([dff_data.pair(line) for line in run.config["list_lines"]], np.int64)}
 
 
 def _schedule(run):

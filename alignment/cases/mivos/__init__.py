@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,41 @@ LEAD = "Three networks, the state over a video that joins them, the interactive 
 # Names of stages that the guide's steps do not know.
 STEPS = {"data": ("pad",), "forward": ("sequence", "forward_train", "to_mask"), "metric": ("summary",)}
 
+# Functions of ``ours`` and ``twin`` that run a stage: one, or a pair: for a batch of training (it has ``rgb``), else.
+STAGES = {
+    "propagation": {"forward": ("train_forward", "steps"), "sequence": "sequence", "loss": "train_loss",
+                    "metric": "train_metric", "backward": "train_backward", "train": "train_steps"},
+    "fusion": {"forward": "fusion_forward", "loss": "fusion_loss", "metric": "fusion_metric",
+               "backward": "fusion_backward", "train": "fusion_train"},
+    "s2m": {"forward": "s2m_forward", "forward_train": "s2m_forward_train", "loss": "s2m_loss",
+            "metric": ("s2m_metric", "davis_metric"), "backward": "s2m_backward", "train": "s2m_train",
+            "sampling": "sampling", "scribble": "scribble", "to_mask": "to_mask", "summary": "summary", "pad": "pad"},
+}
+# Ways of reading the memory: key, whether top-k is on, width of the Gaussian.
+READS = (("read_top", True, None), ("read_dense", False, None), ("read_km_top", True, 5.6),
+         ("read_km_dense", False, 5.6))
+# What the frozen network of the fusion training takes, in order.
+ATTENTION_INPUTS = ("src2_ref_im", "src2_ref", "src2_ref_gt", "src2_ref2", "src2_ref_gt2", "rgb")
+PROPAGATION_PHASES, S2M_PHASES = (20000, 70000), (10000, 30000)  # iterations between which the hard share falls
+
 _ADAM = {"optimizer": "Adam", "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 1e-7, "milestones": [2],
          "gamma": 0.1}
+
+
+def stage_functions(side: Mapping[str, Callable], network: str) -> dict[str, Callable]:
+    """Stage name -> function(run) -> arrays, from the functions of one side."""
+    def chosen(names: str | tuple[str, str]) -> Callable:
+        if isinstance(names, str):
+            return side[names]
+        training, other = (side[name] for name in names)
+        return lambda run: (training if "rgb" in run.inputs else other)(run)
+
+    return {stage: chosen(names) for stage, names in STAGES[network].items()}
+
+
+def fusion_phases(iterations: int) -> tuple[int, int]:
+    """Iterations between which the hard share falls in the fusion training."""
+    return int(0.2 * iterations), int(0.5 * iterations)
 
 
 def manifests() -> list[dict[str, Any]]:

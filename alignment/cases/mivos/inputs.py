@@ -169,3 +169,15 @@ def sampling_cases(run) -> list[tuple[str, int, int]]:
 
 ELLIPSES = {"small": ("ellipses_gt", "ellipses_pred", (5, 96, 110), 3),
             "davis": ("ellipses_gt480", "ellipses_pred480", (2, 480, 854), 2)}
+
+
+def summaries(run, summary) -> dict:
+    """``summary(values, samples, max_time)`` of the recorded report, by J and F together and by J alone."""
+    rows, samples, objects = report(run)
+    out, max_time = {}, 240.0 * np.mean([objects[name] for name, _ in samples])
+    for name, columns in (("J_AND_F", (0, 1)), ("J", (0,))):
+        made = summary({place: (row[:, columns].mean(1), seconds) for place, (row, seconds) in rows.items()}, samples,
+                       max_time)
+        out |= {f"{name}_auc": made["auc"], f"{name}_at60": made["at"], f"{name}_time": made["time"],
+                f"{name}_curve": made["curve"]}
+    return {name: np.asarray(value, np.float64) for name, value in out.items()}

@@ -6,7 +6,15 @@ import paddle
 import paddle.nn.functional as F
 
 from alignment import recipe
-from alignment.cases.mivos import inputs
+from alignment.cases.mivos import (
+    ATTENTION_INPUTS,
+    PROPAGATION_PHASES,
+    READS,
+    S2M_PHASES,
+    fusion_phases,
+    inputs,
+    stage_functions,
+)
 from alignment.paddle_tools import Recorder, build, entries, gradients
 from alignment.streams import LegacyNumpy
 from datasets import scribbles
@@ -21,24 +29,7 @@ from models.mivos.inference_core import InferenceCore
 
 def stages(network: str) -> dict:
     """Stage name -> function(run) -> arrays, for ``propagation``, ``fusion`` or ``s2m``."""
-    return {"propagation": _propagation, "fusion": _fusion, "s2m": _s2m}[network]()
-
-
-def _propagation():
-    return {"forward": lambda run: (train_forward if "rgb" in run.inputs else steps)(run), "sequence": sequence,
-            "loss": train_loss, "metric": train_metric, "backward": train_backward, "train": train_steps}
-
-
-def _fusion():
-    return {"forward": fusion_forward, "loss": fusion_loss, "metric": fusion_metric, "backward": fusion_backward,
-            "train": fusion_train}
-
-
-def _s2m():
-    return {"forward": s2m_forward, "forward_train": s2m_forward_train, "loss": s2m_loss,
-            "metric": lambda run: (s2m_metric if "rgb" in run.inputs else davis_metric)(run),
-            "backward": s2m_backward, "train": s2m_train, "sampling": sampling, "scribble": scribble,
-            "to_mask": to_mask, "summary": summary, "pad": pad}
+    return stage_functions(globals(), network)
 
 
 def tensors(arrays):
@@ -86,10 +77,9 @@ def _reads(net, key, value, query_key):
     key, value = (memory.rows(tensor.flatten(2, 3))[0] for tensor in (key, value))
     height, width = query_key.shape[2:]
     query, out = memory.scaled_query(query_key), {}
-    for name, top_k, km in (("read_top", net.top_k, None), ("read_dense", None, None),
-                            ("read_km_top", net.top_k, 5.6), ("read_km_dense", None, 5.6)):
+    for name, sparse, km in READS:
         # Tiny tiles, so that chunks of queries and pieces of memory are both exercised.
-        found = memory.read(key, value, query, top_k=top_k, km=km, width=width, tile=999)
+        found = memory.read(key, value, query, top_k=net.top_k if sparse else None, km=km, width=width, tile=999)
         out[name] = found.t().reshape([1, -1, height, width])
     return out
 
@@ -113,9 +103,10 @@ def sequence(run):
                           mem_freq=run.config["mem_freq"], mem_profile=run.config["mem_profile"])
     out = {}
     for r, (mask, frame) in enumerate(zip(masks, frames, strict=True)):
-        result = video.interact(mask, frame)
+        video.interact(mask, frame)
+        result = video.masks
         out |= {f"round{r}/prob_{t}": video.prob(t) for t in range(video.length)}
-        out |= {f"round{r}/masks": result.copy(), f"round{r}/areas": np.stack(
+        out |= {f"round{r}/masks": result, f"round{r}/areas": np.stack(
             [(result == label).sum((1, 2)) for label in range(video.k + 1)], 1)}
     return out
 
@@ -134,7 +125,7 @@ class PropagationPass:
         return self.net(self.x["rgb"], self.x["gt"], self.x.get("sec_gt"), self.x.get("selector"))
 
     def losses(self, out, it):
-        share = losses.hard_share(it, 20000, 70000)
+        share = losses.hard_share(it, *PROPAGATION_PHASES)
         x, selector = self.x, self.x.get("selector")
         parts = [losses.bootstrapped_by_sample(out[f"logits_{t}"], x["cls_gt"][:, t], selector, share)
                  for t in (1, 2)]
@@ -216,8 +207,7 @@ class FusionPass:
         self.net = build(fusion.FusionNet, run.state, run.dtype, fusion.upstream_name)
         warp = build(propagation.AttentionReadNetwork, run.companion("attention"), run.dtype,
                      propagation.upstream_name)
-        names = ("src2_ref_im", "src2_ref", "src2_ref_gt", "src2_ref2", "src2_ref_gt2", "rgb")
-        self.attention = warp(*(self.x[name] for name in names))
+        self.attention = warp(*(self.x[name] for name in ATTENTION_INPUTS))
         self.iterations = run.manifest["stages"].get("loss", {}).get("iterations", 10)
 
     def forward(self):
@@ -229,7 +219,7 @@ class FusionPass:
                 "fusion_logit2": logits[1], "logits": aggregated, "mask": mask}
 
     def loss(self, it):
-        share = losses.hard_share(it, int(0.2 * self.iterations), int(0.5 * self.iterations))
+        share = losses.hard_share(it, *fusion_phases(self.iterations))
         logits = self.forward()["logits"]
         return losses.bootstrapped_by_sample(logits, self.x["cls_gt"], self.x["selector"], share), share
 
@@ -295,7 +285,7 @@ class S2MPass:
 
     def loss(self, it, logits=None):
         logits = self.forward()[0] if logits is None else logits
-        share = losses.hard_share(it, 10000, 30000)
+        share = losses.hard_share(it, *S2M_PHASES)
         return losses.bootstrapped_cross_entropy(logits, self.target, share), share
 
 
@@ -390,14 +380,8 @@ def davis_metric(run):
 
 
 def summary(run):
-    rows, samples, objects = inputs.report(run)
-    out, max_time = {}, 240.0 * np.mean([objects[name] for name, _ in samples])
-    for name, columns in (("J_AND_F", (0, 1)), ("J", (0,))):
-        values = {place: (row[:, columns].mean(1), seconds) for place, (row, seconds) in rows.items()}
-        made = davis.interactive_summary(values, interactions=8, max_time=max_time)
-        out |= {f"{name}_auc": made["auc"], f"{name}_at60": made["at"], f"{name}_time": made["time"],
-                f"{name}_curve": made["curve"]}
-    return {name: np.asarray(value, np.float64) for name, value in out.items()}
+    return inputs.summaries(run, lambda values, samples, max_time: davis.interactive_summary(
+        values, interactions=8, max_time=max_time))
 
 
 def pad(run):

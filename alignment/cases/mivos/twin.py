@@ -5,7 +5,15 @@ import numpy as np
 import torch
 
 from alignment import recipe
-from alignment.cases.mivos import inputs
+from alignment.cases.mivos import (
+    ATTENTION_INPUTS,
+    PROPAGATION_PHASES,
+    READS,
+    S2M_PHASES,
+    fusion_phases,
+    inputs,
+    stage_functions,
+)
 from alignment.reference import mivos as nets
 from alignment.reference import mivos_core as core
 from alignment.reference import mivos_data as data
@@ -26,25 +34,7 @@ def state_entries(manifest: dict) -> list[list]:
 
 def stages(network: str) -> dict:
     """Stage name -> function(run) -> arrays, for ``propagation``, ``fusion`` or ``s2m``."""
-    return {"propagation": _propagation, "fusion": _fusion, "s2m": _s2m}[network]()
-
-
-def _propagation():
-    return {"forward": lambda run: (train_forward if "selector" in run.inputs or "rgb" in run.inputs else steps)(run),
-            "sequence": sequence, "loss": train_loss, "metric": train_metric, "backward": train_backward,
-            "train": train_steps}
-
-
-def _fusion():
-    return {"forward": fusion_forward, "loss": fusion_loss, "metric": fusion_metric, "backward": fusion_backward,
-            "train": fusion_train}
-
-
-def _s2m():
-    return {"forward": s2m_forward, "forward_train": s2m_forward_train, "loss": s2m_loss,
-            "metric": lambda run: (s2m_metric if "rgb" in run.inputs else davis_metric)(run),
-            "backward": s2m_backward, "train": s2m_train, "sampling": sampling, "scribble": scribble,
-            "to_mask": to_mask, "summary": summary, "pad": pad}
+    return stage_functions(globals(), network)
 
 
 def tensors(arrays):
@@ -69,9 +59,8 @@ def steps(run):
     query = net.get_query_values(x["frame"][-1])
     out |= dict(zip(("query_f16", "query_f8", "query_f4", "query_key", "query_value"), query, strict=True))
     key, value = out["memorize3_key"][:1], out["memorize3_value"][:1]
-    for name, top_k, km in (("read_top", net.top_k, None), ("read_dense", None, None),
-                            ("read_km_top", net.top_k, 5.6), ("read_km_dense", None, 5.6)):
-        out[name] = nets.read(key, value, query[3], top_k, km)
+    for name, sparse, km in READS:
+        out[name] = nets.read(key, value, query[3], net.top_k if sparse else None, km)
     for count in (1, 3):
         out[f"segment{count}"] = net.segment_with_query(out[f"memorize{count}_key"], out[f"memorize{count}_value"],
                                                         *query)
@@ -116,8 +105,8 @@ def three_frames(net, x):
     return core.three_frames(net, x["rgb"], x["gt"], x.get("sec_gt"), x.get("selector"))
 
 
-def three_frame_loss(out, x, it, start=20000, end=70000):
-    parts = [core.per_sample_loss(out[f"logits_{t}"], x["cls_gt"][:, t], x.get("selector"), it, start, end)
+def three_frame_loss(out, x, it):
+    parts = [core.per_sample_loss(out[f"logits_{t}"], x["cls_gt"][:, t], x.get("selector"), it, *PROPAGATION_PHASES)
              for t in (1, 2)]
     return parts[0][0] + parts[1][0], [part[0] for part in parts], (parts[0][1] + parts[1][1]) / 2
 
@@ -199,9 +188,8 @@ class FusionPass:
         self.net = build(nets.FusionNet, run.state, run.dtype)
         attention = build(nets.AttentionReadNetwork, run.companion("attention"),
                           run.dtype)
-        names = ("src2_ref_im", "src2_ref", "src2_ref_gt", "src2_ref2", "src2_ref_gt2", "rgb")
         with torch.no_grad():
-            self.attention = attention(*(self.x[name] for name in names))
+            self.attention = attention(*(self.x[name] for name in ATTENTION_INPUTS))
         self.iterations = run.manifest["stages"].get("loss", {}).get("iterations", 10)
 
     def forward(self):
@@ -215,7 +203,7 @@ class FusionPass:
 
     def loss(self, it):
         return core.per_sample_loss(self.forward()["logits"], self.x["cls_gt"], self.x["selector"], it,
-                                    int(0.2 * self.iterations), int(0.5 * self.iterations))
+                                    *fusion_phases(self.iterations))
 
 
 @torch.no_grad()
@@ -276,7 +264,7 @@ class S2MPass:
 
     def loss(self, it, logits=None):
         logits = self.forward()[0] if logits is None else logits
-        return core.bootstrapped(logits, self.target, it, 10000, 30000)
+        return core.bootstrapped(logits, self.target, it, *S2M_PHASES)
 
 
 @torch.no_grad()
@@ -371,14 +359,7 @@ def davis_metric(run):
 
 
 def summary(run):
-    rows, samples, objects = inputs.report(run)
-    out, max_time = {}, 240.0 * np.mean([objects[sequence] for sequence, _ in samples])
-    for name, columns in (("J_AND_F", (0, 1)), ("J", (0,))):
-        values = {place: (row[:, columns].mean(1), seconds) for place, (row, seconds) in rows.items()}
-        made = data.summary(values, 8, samples, max_time, 60.0)
-        out |= {f"{name}_auc": made["auc"], f"{name}_at60": made["at"], f"{name}_time": np.array(made["time"]),
-                f"{name}_curve": np.array(made["curve"])}
-    return {name: np.asarray(value) for name, value in out.items()}
+    return inputs.summaries(run, lambda values, samples, max_time: data.summary(values, 8, samples, max_time, 60.0))
 
 
 def pad(run):

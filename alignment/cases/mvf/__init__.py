@@ -13,6 +13,7 @@ STEPS: dict[str, tuple[str, ...]] = {}
 # folded into the batch (bn). What the block hands on is compared as mvf_out:NAME, every gradient by its name.
 ONLY_IN_TWIN = (r"\.(shift_conv|h_conv|w_conv|bn)(#\d+)?$",)
 
+WIDTH = 16  # of the built-in cases' first stage; the golden bundles have the published 64
 _FORWARD = {
     "forward": {"mode": "eval", "about": "logits and every named activation"},
     "loss": {"mode": "eval", "about": "cross entropy, and with label smoothing 0.1"},
@@ -68,10 +69,11 @@ def _pipelines() -> list[dict[str, Any]]:
 
 def _case(name: str, *, depth: int, frames: int, classes: int, size: tuple[int, int], clips: int,
           mvf_freq: list[int] | None = None, **module: Any) -> dict[str, Any]:
-    channels = 512 if depth < 50 else 2048
+    channels = WIDTH * (8 if depth < 50 else 32)
     return {
         "system": SYSTEM, "case": name, "network": "mvf", "salt": "twin", "gain": 1.0, "overrides": {},
-        "config": {"backbone": {"type": "ResNet", "depth": depth, "out_indices": [3], "norm_eval": False},
+        "config": {"backbone": {"type": "ResNet", "depth": depth, "base_channels": WIDTH, "out_indices": [3],
+                                "norm_eval": False},
                    "cls_head": {"dropout_ratio": 0, "in_channels": channels, "num_classes": classes},
                    "module_cfg": {"type": "MVF", "n_segment": frames, "alpha": 0.125,
                                   "mvf_freq": mvf_freq or [0, 0, 1, 1], "mode": "THW", **module}},
@@ -91,12 +93,13 @@ def network_arguments(config: dict[str, Any]) -> dict[str, Any]:
     _refuse_unknown("backbone", backbone, {
         "type", "pretrained", "depth", "out_indices", "norm_eval", "partial_norm", "norm_frozen", "frozen_stages",
         "style", "strides", "dilations", "num_stages", "avg_down", "avd", "avd_first", "deep_stem", "stem_width",
-        "with_cp", "norm_cfg", "in_channels"})
+        "with_cp", "norm_cfg", "in_channels", "base_channels"})
     _refuse_unknown("module_cfg", module, {"type", "n_segment", "alpha", "mvf_freq", "use_hs", "share", "mode"})
     width = backbone.get("stem_width", 32)
     options = {
-        "strides": backbone.get("strides", (1, 2, 2, 2)), "dilations": backbone.get("dilations", (1, 1, 1, 1)),
-        "num_stages": backbone.get("num_stages", 4), "style": backbone.get("style", "pytorch"),
+        "base_channels": backbone.get("base_channels", 64), "strides": backbone.get("strides", (1, 2, 2, 2)),
+        "dilations": backbone.get("dilations", (1, 1, 1, 1)), "num_stages": backbone.get("num_stages", 4),
+        "style": backbone.get("style", "pytorch"),
         "out_stages": (max(backbone.get("out_indices", [3])),),
         "average_down": backbone.get("avg_down", False),
         "average_stride": ("before" if backbone.get("avd_first") else "after") if backbone.get("avd") else None,

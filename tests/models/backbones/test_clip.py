@@ -38,11 +38,6 @@ def test_read_out_token_only_equals_the_whole_last_block(network):
     np.testing.assert_allclose(tower(x, read=0).numpy(), tower(x)[:, :1].numpy(), atol=1e-13)
 
 
-def test_sentences_come_back_in_their_order(network):
-    together = clip.encode_sentences(network, IDS, batch_size=1).numpy()
-    np.testing.assert_allclose(together, network.encode_text(paddle.to_tensor(IDS)).numpy(), atol=1e-13)
-
-
 def test_sizes_are_read_from_upstream_entries(network):
     state = conversion.to_upstream(conversion.arrays(network), network, clip.upstream_name)
     assert clip.sizes(state) == SIZES

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import paddle
 import pytest
 
 from models import conversion
@@ -55,6 +56,37 @@ def test_imagenet_goes_into_both_encoders():
     np.testing.assert_array_equal(state["decoder.pred.weight"], base["decoder.pred.weight"])
     with pytest.raises(ValueError, match="input channels"):
         initial.widened(first, 4, rng)
+
+
+def test_without_a_file_both_encoders_start_alike():
+    network = propagation.PropagationNetwork(depth=10, base_channels=8, width=64)
+    base = conversion.to_upstream(conversion.arrays(network), network, propagation.upstream_name)
+    state = initial.propagation_from_nothing(base, np.random.default_rng(0))
+    for ours, theirs in (("mask_rgb_encoder.layer1.0.conv1.weight", "rgb_encoder.res2.0.conv1.weight"),
+                         ("mask_rgb_encoder.layer3.0.conv2.weight", "rgb_encoder.layer3.0.conv2.weight"),
+                         ("kv_m_f16.key_proj.weight", "kv_q_f16.key_proj.weight")):
+        np.testing.assert_array_equal(state[ours], base[theirs])
+    for name in ("rgb_encoder.res2.0.bn2.weight", "mask_rgb_encoder.layer3.0.bn2.weight"):
+        assert not state[name].any()
+    assert state["rgb_encoder.res2.0.bn1.weight"].all() and set(state) == set(base)
+    assert (state["kv_m_f16.val_proj.weight"] != state["kv_q_f16.val_proj.weight"]).all()
+    np.testing.assert_array_equal(state["mask_rgb_encoder.conv1.weight"][:, :3], base["rgb_encoder.conv1.weight"])
+
+
+def test_moved_masks_follow_the_attention():
+    paddle.seed(0)
+    network = propagation.PropagationNetwork(depth=10, base_channels=8, width=64)
+    network.eval()
+    rgb, gt = paddle.rand([2, 3, 3, 32, 48]), (paddle.rand([2, 3, 1, 32, 48]) > 0.5).astype("float32")
+    out = network(rgb, gt, 1 - gt, paddle.ones([2, 2]), moved=True)
+    assert out["moved_1"].shape == out["moved_2"].shape == [2, 2, 6]
+    key, _ = network.encode_memory(rgb[:, 0], gt[:, 0], 1 - gt[:, 0])
+    query_key = network.get_query_values(rgb[:, 1])[3]
+    same = propagation.get_attention(key, gt[:, 0], 1 - gt[:, 0], query_key)[:, :1, 8::16, 8::16]
+    cells = out["moved_1"][:, 0].reshape([2, 1, 2, 3])
+    assert (cells > 0).all() and abs(float(cells.mean()) - float(same.mean())) < 0.05
+    assert "moved_1" not in network(rgb, gt)
+    np.testing.assert_array_equal(network(rgb, gt, 1 - gt, paddle.ones([2, 2]))["logits_2"], out["logits_2"])
 
 
 def test_voc_weights_become_s2m():

@@ -1,0 +1,1 @@
+"""The user's own checkout of an original repository as the side that judges ours."""

@@ -1,0 +1,1 @@
+"""How each original is called: names, arguments and calls. Imported in the original's own process only."""
