@@ -182,7 +182,9 @@ ORIGINALS = {original.name: original for original in (
     Original("xclip", "xclip", "microsoft/VideoX", "1744b2159c3d11694f94dab4fcde8660c685e79a", "torch",
              ("X-CLIP/models/xclip.py", "X-CLIP/clip/model.py"),
              ("timm", "torchvision", "einops", "regex", "mmcv", "apex", "yacs", "termcolor", "pandas"), _xclip,
-             {r"/similarity$": "the original's validation does not hand out the summed scores"}),
+             {r"/similarity$": "the original's validation does not hand out the summed scores",
+              r"^forward(64)?/(.*\.(ln_pre|resblocks\.\d+.*|decoder\.\d+.*)|ln_final)(#\d+)?$":
+                  "the adapter records the named activations, not every layer inside the towers"}),
     Original("mivos", "mivos", "hkchengrex/MiVOS", "f2600a6eea8709c7b9f1a7575adc725def680b81", "torch",
              ("model/propagation/prop_net.py", "model/s2m/s2m_network.py", "inference_core.py"),
              ("torchvision", "cv2"), _mivos, {}),
