@@ -24,7 +24,7 @@ from engine.progress import progress
 from models.mivos.frame_store import LabelMaps
 from models.mivos.s2m import scribbles_to_mask
 from systems.mivos_export import exported_networks
-from systems.mivos_video import Images, label_probabilities, start_core
+from systems.mivos_video import Images, check_shape, label_probabilities, start_core
 
 PREDICT_OPTIONS = ("interactions", "objects", "exported")
 
@@ -226,6 +226,7 @@ def _read_interaction(system, kind: str, value: str, images: Images) -> list[dic
         name, _, frame = value.rpartition("@") if value.rpartition("@")[2].isdigit() and "@" in value else (
             value, "", "0")
         labels = read_labels(name)
+        check_shape(labels, images.original, name)
         return [{"frame": _inside(int(frame), images, name), "labels": labels, "objects": np.unique(labels)}]
     if kind == "scribbles":
         content = read_scribbles(value)

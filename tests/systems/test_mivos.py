@@ -105,8 +105,9 @@ def test_prediction_from_mask_clicks_and_scribbles(mini, tmp_path):
     assert json.loads(saved.read_text())["source"] == str(frames)
     assert (tmp_path / "out" / "overlay.mp4").is_file() and len(list((tmp_path / "out" / "masks").iterdir())) == 12
     write_labels(tmp_path / "wide.png", np.ones((10, 100), np.uint8))
-    with pytest.raises(ValueError, match="another shape"):
-        system.predict(network, str(frames), interactions=[("mask", str(tmp_path / "wide.png"))])
+    with pytest.raises(ValueError, match=r"wide\.png has 100 x 10 pixels, the video 128 x 96: another shape"):
+        system.predict(network, str(frames), interactions=[("mask", str(tmp_path / "half.png")),
+                                                           ("mask", f"{tmp_path / 'wide.png'}@3")])
     with pytest.raises(ValueError, match="nothing was marked"):
         system.predict(network, str(frames))
 
