@@ -15,6 +15,8 @@ ONLY_IN_TWIN = (
     r"tpavi_b\d(\.[\w.]+)?(#\d+)?$",
     # Called as functions, with the taps that can meet the map only.
     r"conv\d\.conv2d_list\.\d(#\d+)?$",
+    # The two largest enlarged maps are never made (see models/layers/enlarged.py).
+    r"/(path1|output_conv\.1)$",
 )
 
 _STAGES = {
