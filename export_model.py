@@ -2,7 +2,7 @@
 from pathlib import Path
 
 from deploy.export import export, read_description
-from deploy.onnx import export_onnx
+from deploy.onnx import export_all_onnx
 from systems.command_line import one_line_errors, parse
 
 
@@ -25,8 +25,8 @@ def main() -> None:
         graphs = list(read_description(written)["graphs"])
         print(f"exported {', '.join(graphs)} to {folder}; described in {written}")
         if command.options.onnx:
-            for graph in graphs:
-                print(f"exported {export_onnx(folder, graph=graph)}")
+            for path in export_all_onnx(folder, graphs):
+                print(f"exported {path}", flush=True)
 
 
 if __name__ == "__main__":

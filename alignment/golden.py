@@ -58,9 +58,14 @@ def run_bundle(bundle: Bundle, side: str = "paddle", only: list[str] | None = No
 
 
 def _judge_stage(bundle: Bundle, stage: str, answer: worker.Answer, yardsticks: dict[str, float]) -> list[Verdict]:
-    allowances, keys = load_allowances(bundle.manifest), [f"{stage}/{name}" for name in bundle.keys(stage)]
-    largest = rounding.group_scales({key: bundle.scale(key) for key in keys})
-    return [_judge(bundle, key, answer, allowances, yardsticks, largest) for key in keys]
+    allowances = load_allowances(bundle.manifest)
+    return [_judge(bundle, key, scale, answer, allowances, yardsticks) for key, scale in _scales(bundle, stage).items()]
+
+
+def _scales(bundle: Bundle, stage: str) -> dict[str, float]:
+    """By what each key of a stage is divided, in the bundle's order."""
+    return rounding.scales({f"{stage}/{name}": bundle.scale(f"{stage}/{name}") for name in bundle.keys(stage)},
+                           load_allowances(bundle.manifest))
 
 
 def _is_float32(bundle: Bundle, key: str) -> bool:
@@ -98,8 +103,8 @@ def _request(bundle: Bundle, stage: str) -> dict:
             "limits": {key: int(bundle.values[f"{stage}/{key}"].size) for key in wanted}}
 
 
-def _judge(bundle: Bundle, key: str, answer: worker.Answer, allowances: list[Allowance],
-           yardsticks: dict[str, float], largest: dict[str, float]) -> Verdict:
+def _judge(bundle: Bundle, key: str, scale: float, answer: worker.Answer, allowances: list[Allowance],
+           yardsticks: dict[str, float]) -> Verdict:
     if key not in answer.arrays:
         return compare.missing(key, "here" + worker.because(answer, key))
     facts = bundle.manifest["arrays"][key]
@@ -108,8 +113,6 @@ def _judge(bundle: Bundle, key: str, answer: worker.Answer, allowances: list[All
     if not answer.finite[key]:
         return Verdict(key, False, np.inf, 0.0, "finite", "the whole array has values that are not finite")
     allowance = compare.find_allowance(key, allowances)
-    by_stage = allowance is not None and allowance.stage_scale
-    scale = largest[compare.group(key) or "all"] if by_stage else bundle.scale(key)
     got, want = answer.arrays[key], bundle.wanted(key)
     if got.dtype == want.dtype == np.float64 and (_is_float32(bundle, key) or key in yardsticks):
         got, want = got.astype(np.float32), want.astype(np.float32)
@@ -143,12 +146,12 @@ def _yardsticks(bundle: Bundle, stages: list[str]) -> dict[str, float]:
         name, dtype = split_stage(stage)
         if dtype == "float64":
             continue
-        for key in (f"{stage}/{name_}" for name_ in bundle.keys(stage)):
+        for key, scale in _scales(bundle, stage).items():
             twin = f"{name}64/{key.split('/', 1)[1]}"
             if not _is_float32(bundle, key):
                 continue
             if twin in bundle.values:
-                found[key] = compare.relative_difference(bundle.wanted(key), bundle.wanted(twin), bundle.scale(key))
+                found[key] = compare.relative_difference(bundle.wanted(key), bundle.wanted(twin), scale)
             else:
                 unmeasured.setdefault(stage, []).append(key.split("/", 1)[1])
     if unmeasured and bundle.manifest["state"]:
@@ -158,7 +161,7 @@ def _yardsticks(bundle: Bundle, stages: list[str]) -> dict[str, float]:
 
 def _judge_again(bundle: Bundle, stage: str, answer: worker.Answer, recorded: dict[str, float]) -> list[Verdict]:
     """A float32 stage by yardsticks from further evaluations of the original's formulation (the torch twin)."""
-    keys = [f"{stage}/{name}" for name in bundle.keys(stage) if _of_float32_run(bundle, f"{stage}/{name}")]
+    measured = {key: scale for key, scale in _scales(bundle, stage).items() if _of_float32_run(bundle, key)}
     request = _request(bundle, stage)
     exact = worker.ask("torch", _slim(bundle), [{**request, "dtype": "float64"}]).arrays
     found = _judge_stage(bundle, stage, answer, recorded)
@@ -167,7 +170,7 @@ def _judge_again(bundle: Bundle, stage: str, answer: worker.Answer, recorded: di
         nonlocal found
         found = _judge_stage(bundle, stage, answer, recorded | extra)
         return all(verdict.passed for verdict in found)
-    rounding.remeasure(_slim(bundle), request, exact, {key: bundle.scale(key) for key in keys}, recorded, enough)
+    rounding.remeasure(_slim(bundle), request, exact, measured, recorded, enough)
     return found
 
 
@@ -179,9 +182,10 @@ def _measure(bundle: Bundle, unmeasured: dict[str, list[str]]) -> dict[str, floa
     answer = worker.ask("torch", _slim(bundle), requests)
     found = {}
     for stage, names in unmeasured.items():
+        scales = _scales(bundle, stage)
         for key in (f"{stage}/{name}" for name in names):
             if key in answer.arrays and answer.arrays[key].shape == bundle.wanted(key).shape:
-                found[key] = compare.relative_difference(bundle.wanted(key), answer.arrays[key], bundle.scale(key))
+                found[key] = compare.relative_difference(bundle.wanted(key), answer.arrays[key], scales[key])
     return found
 
 

@@ -68,3 +68,18 @@ def group_scales(magnitudes: Mapping[str, float]) -> dict[str, float]:
         kind = compare.group(key) or "all"
         scales[kind] = max(scales.get(kind, 0.0), magnitude)
     return scales
+
+
+def scales(magnitudes: Mapping[str, float], allowances: list[compare.Allowance]) -> dict[str, float]:
+    """By what each tensor of a stage is divided: its own largest magnitude, or its group's where an allowance says so.
+
+    Yardsticks are measured by the same scale as the verdicts. A gradient that is zero but for rounding is far from its
+    float64 value in its own terms, and shared with its group that distance would let everything pass.
+    """
+    groups = group_scales(magnitudes)
+    found = {}
+    for key, magnitude in magnitudes.items():
+        allowance = compare.find_allowance(key, allowances)
+        by_stage = allowance is not None and allowance.stage_scale
+        found[key] = max(groups[compare.group(key) or "all"] if by_stage else magnitude, compare.TINY)
+    return found

@@ -203,15 +203,17 @@ def _judge_stage(label: str, pair: tuple[Answer, Answer], runs: Runs, case: Case
     twin, ours = pair
     keys = execution_order([key for key in _keys(twin, label) if not case.declares(key)], runs.manifest)
     both = [key for key in keys if key in ours.arrays]
-    yardsticks = _yardsticks(label, keys, runs)
-    judged = _judge(label, both, pair, runs, case, yardsticks)
+    allowances = case.allowances(runs.manifest)
+    scales = rounding.scales({key: twin.summaries[key][2] for key in _keys(twin, label)}, allowances)
+    yardsticks = _yardsticks(label, keys, runs, scales)
+    judged = _judge(both, pair, allowances, yardsticks, scales)
     if yardsticks and any(not verdict.passed and verdict.finding == "values" for verdict in judged.values()):
         def enough(extra: dict[str, float]) -> bool:
-            judged.update(_judge(label, both, pair, runs, case, yardsticks | extra))
+            judged.update(_judge(both, pair, allowances, yardsticks | extra, scales))
             return all(verdict.passed for verdict in judged.values())
         rounding.remeasure(runs.manifest, requests([split_stage(label)[0]], "float32")[0],
-                           Relabelled(runs.twin["float64"].arrays), _scales(yardsticks, twin), yardsticks, enough,
-                           runs.reference.ask)
+                           Relabelled(runs.twin["float64"].arrays), {key: scales[key] for key in yardsticks},
+                           yardsticks, enough, runs.reference.ask)
     extra = [key for key in _keys(ours, label) if key not in twin.arrays and not case.declares(key)]
     found = [judged.get(key) or compare.missing(key, f"on {runs.reference.judged_title}" + worker.because(ours, key))
              for key in keys]
@@ -221,26 +223,23 @@ def _judge_stage(label: str, pair: tuple[Answer, Answer], runs: Runs, case: Case
                                      + worker.because(ours, f"{label}/"))]
 
 
-def _judge(label: str, keys: list[str], pair: tuple[Answer, Answer], runs: Runs, case: Case,
-           yardsticks: Mapping[str, float]) -> dict[str, Verdict]:
+def _judge(keys: list[str], pair: tuple[Answer, Answer], allowances: list[Allowance],
+           yardsticks: Mapping[str, float], scales: Mapping[str, float]) -> dict[str, Verdict]:
     twin, ours = pair
-    allowances = case.allowances(runs.manifest)
-    groups = rounding.group_scales({key: twin.summaries[key][2] for key in _keys(twin, label)})
     found = {}
     for key in keys:
         allowance = compare.find_allowance(key, allowances)
-        by_stage = allowance is not None and allowance.stage_scale
         got, want = ours.arrays[key], twin.arrays[key]
         if key in yardsticks and got.dtype == want.dtype == np.float64:
             # Made by a float32 network and only stored wider (a Python float, say): float32's rule holds.
             got, want = got.astype(np.float32), want.astype(np.float32)
         verdict = compare.judge(key, got, want, yardstick=yardsticks.get(key), allowance=allowance,
-                                scale=groups[compare.group(key) or "all"] if by_stage else None)
+                                scale=scales[key])
         found[key] = _with_first_step(verdict, got, want)
     return found
 
 
-def _yardsticks(label: str, keys: list[str], runs: Runs) -> dict[str, float]:
+def _yardsticks(label: str, keys: list[str], runs: Runs, scales: Mapping[str, float]) -> dict[str, float]:
     """The twin's own float32-to-float64 distance of the whole tensors; none for a float64 or networkless stage."""
     if split_stage(label)[1] == "float64" or "float64" not in runs.twin:
         return {}
@@ -252,14 +251,10 @@ def _yardsticks(label: str, keys: list[str], runs: Runs) -> dict[str, float]:
         rough, exact = single[key], double[key]
         if rough.dtype.kind != "f" or rough.shape != exact.shape:
             continue
-        distance = compare.relative_difference(rough, exact)
+        distance = compare.relative_difference(rough, exact, scales[key])
         if rough.dtype == np.float32 or distance > compare.FLOAT64_LIMIT:
             found[key] = distance
     return compare.share_yardsticks(found, rounding.trajectories([label]))
-
-
-def _scales(yardsticks: Mapping[str, float], twin: Answer) -> dict[str, float]:
-    return {key: max(twin.summaries[key][2], compare.TINY) for key in yardsticks}
 
 
 class Relabelled(Mapping):

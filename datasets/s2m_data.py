@@ -19,6 +19,7 @@ from datasets.scribbles import bezier_curve, bresenham
 from datasets.static_masks import find_pairs, read_grey
 
 FROM_NOTHING, BY_ROBOT, EXTRA, OTHER_INSTANCE = 0.33, 0.75, 0.3, 0.75  # probabilities
+SCALE, LVIS_SCALE = (0.8, 1.25), (0.8, 1.0)  # of the random affine
 LVIS_LEAST_AREA = 2500  # pixels
 
 
@@ -43,8 +44,9 @@ class S2MSamples:
 
     def get(self, index: int, rng: np.random.Generator) -> dict:
         """``input [6, S, S]`` float32 (image, previous mask, own and other scribbles), ``cls_gt [S, S]``, ``name``."""
-        image, mask, other, name = self._load(self.items[index])
-        image, mask, other = self._views(rng, image, mask, other)
+        item = self.items[index]
+        image, mask, other, name = self._load(item)
+        image, mask, other = self._views(rng, image, mask, other, LVIS_SCALE if isinstance(item, dict) else SCALE)
         truth, other = np.asarray(mask) > 127, np.asarray(other) > 127
         before = previous_mask(rng, truth, other)
         positive, negative = correcting_scribbles(rng, truth, before, other & ~truth)
@@ -59,8 +61,8 @@ class S2MSamples:
         image, mask = read_image(item[0]), read_grey(item[1])
         return image, mask, Image.new("L", image.size), str(item[0])
 
-    def _views(self, rng, image, mask, other):
-        affine = tf.Affine.draw(rng, 20, 10, (0.8, 1.25))
+    def _views(self, rng, image, mask, other, scale: tuple[float, float]):
+        affine = tf.Affine.draw(rng, 20, 10, scale)
         flipped, jitter = rng.random() < 0.5, tf.Jitter.draw(rng, 0.1, 0.03, 0.03, 0.0, grey=0.05)
         made = []
         for picture, resample, fill in ((image, tf.BICUBIC, tf.FILL), (mask, tf.NEAREST, 0), (other, tf.NEAREST, 0)):

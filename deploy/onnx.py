@@ -7,7 +7,7 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -52,18 +52,43 @@ def export_onnx(where: str | Path, *, graph: str = "inference", target: str | Pa
 
     Raises:
         MissingPackage: paddle2onnx is not installed.
-        ValueError: it could not convert the graph; the message ends with its last lines.
+        ValueError: it could not convert the graph, or not in ``TIMEOUT``; the message ends with its last lines.
     """
     require("paddle2onnx", "ONNX export")
     files = find_model(where, graph=graph)
     target = Path(target) if target is not None else files.program.with_suffix(".onnx")
     with atomic_write(target) as temporary:
         command = [sys.executable, "-c", CONVERT, str(files.program), str(files.weights), str(temporary), str(opset)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise ValueError(f"paddle2onnx did not convert {files.program} in {TIMEOUT} seconds") from error
         if done.returncode or not temporary.stat().st_size:
             raise ValueError(f"paddle2onnx could not convert {files.program} (status {done.returncode}):\n"
                              f"{_last_lines(done.stdout + done.stderr)}{_advice(files)}")
     return target
+
+
+def export_all_onnx(where: str | Path, graphs: Iterable[str], *, opset: int = OPSET) -> Iterator[Path]:
+    """Convert graphs of a folder one after the other; one that cannot be converted does not keep back the others.
+
+    Yields:
+        Each written file, as soon as it is written.
+
+    Raises:
+        MissingPackage: paddle2onnx is not installed.
+        ValueError: at the end, if some could not be converted; the message names each of them with its reason.
+    """
+    graphs, failures = list(graphs), {}
+    require("paddle2onnx", "ONNX export")
+    for graph in graphs:
+        try:
+            yield export_onnx(where, graph=graph, opset=opset)
+        except ValueError as error:
+            failures[graph] = str(error)
+    if failures:
+        reasons = "".join(f"\n{graph}: {reason}" for graph, reason in failures.items())
+        raise ValueError(f"{len(failures)} of {len(graphs)} graphs have no ONNX form ({', '.join(failures)}):{reasons}")
 
 
 def run_onnx(path: str | Path, inputs: Mapping[str, np.ndarray], *, threads: int = 1) -> list[np.ndarray]:

@@ -6,6 +6,7 @@ number of objects, memory rows, height and width are dynamic.
 """
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from paddle.static import InputSpec
 
 from datasets.mivos_transforms import MEAN, STD
 from datasets.video import VideoReader
-from deploy.export import Graph
+from deploy.export import DESCRIPTION, Graph, read_description
 from deploy.inference import Predictor
 from engine.config import to_dict
 from models.mivos.memory import read_batched, scaled_query
@@ -117,6 +118,25 @@ def inputs(document: dict[str, Any], path: str | Path) -> dict[str, np.ndarray]:
         return {"image": image, "seg1": mask, "seg2": mask, "attention": np.concatenate([mask, mask], 1),
                 "time": np.array([[0.5, 0.5]], np.float32)}
     return {"frame": image}
+
+
+def exported_networks(folders: Iterable[str | Path], **options) -> dict[str, Any]:
+    """Part -> its exported graphs behind the interface of the network; ``options`` are the predictor's.
+
+    Raises:
+        ValueError: a folder holds another system, or two of them the same part.
+        FileNotFoundError: a folder holds no export.
+    """
+    found: dict[str, Any] = {}
+    for folder in folders:
+        document = read_description(Path(folder) / DESCRIPTION)
+        part = document.get("part")
+        if document.get("system") != "mivos" or part not in ("propagation", "fusion", "s2m"):
+            raise ValueError(f"{folder} holds an export of {document.get('system')!r}, not a part of mivos")
+        if part in found:
+            raise ValueError(f"{folder} is a second export of the part {part}; give each part once")
+        found[part] = (GraphPropagation if part == "propagation" else GraphNetwork)(folder, **options)
+    return found
 
 
 class GraphPropagation:

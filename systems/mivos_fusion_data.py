@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from datasets.davis import Sequence
+from engine.progress import progress
 from systems.command_line import one_line_errors, parse
 from systems.mivos_video import Images, label_probabilities, start_core
 
@@ -72,14 +73,18 @@ def main() -> None:
     command = parse("systems.mivos_fusion_data", "Generate training data of the fusion.", extra=_options)
     with one_line_errors():
         system, config, options = command.system, command.config, command.options
+        if config.pretrained is None or config.part != "propagation":
+            raise ValueError("a trained propagation network generates the data: use a configuration with "
+                             "part: propagation and name its weights, --pretrained FILE")
+        if options.separation < 1 or options.reach < 0:
+            raise ValueError(f"--separation {options.separation} must be 1 or more, --reach {options.reach} 0 or more")
         network = system.network()
         system.load_weights(network, config.pretrained)
-        source = system.dataset("val").source
-        for index in range(len(source)):
+        networks, source = system.companions(network), system.dataset("val").source
+        for index in progress(range(len(source)), "videos", len(source)):
             video = source[index]
             folder = Path(config.data.root) / "fusion_data" / options.run / video.name
-            generate(video, system.companions(network), config.inference, folder, separation=options.separation,
-                     reach=options.reach)
+            generate(video, networks, config.inference, folder, separation=options.separation, reach=options.reach)
 
 
 if __name__ == "__main__":

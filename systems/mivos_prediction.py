@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,9 +23,10 @@ from deploy.prediction import MaskVideoPrediction
 from engine.progress import progress
 from models.mivos.frame_store import LabelMaps
 from models.mivos.s2m import scribbles_to_mask
-from systems.mivos_video import Images, label_probabilities, start_core
+from systems.mivos_export import exported_networks
+from systems.mivos_video import Images, check_shape, label_probabilities, start_core
 
-PREDICT_OPTIONS = ("interactions", "objects")
+PREDICT_OPTIONS = ("interactions", "objects", "exported")
 
 
 class _Append(argparse.Action):
@@ -44,6 +46,8 @@ def add_options(parser) -> None:
         parser.add_argument(flag, dest="interactions", metavar=metavar, action=_Append, default=None,
                             help=f"{text}; may be given several times, in order")
     parser.add_argument("--objects", type=int, default=None, help="number of objects (default: the largest one named)")
+    parser.add_argument("--exported", metavar="DIR", action="append", default=[],
+                        help="run the graphs of a part exported to this folder instead of its network; repeatable")
 
 
 def parse_clicks(text: str) -> list[tuple[int, float, float, int, bool]]:
@@ -177,7 +181,8 @@ class Session:
         return self._current()
 
 
-def predict(system, network, path: str, interactions=None, objects: int | None = None) -> MaskVideoPrediction:
+def predict(system, network, path: str, interactions=None, objects: int | None = None,
+            exported: Sequence[str] = ()) -> MaskVideoPrediction:
     """Masks of a video file or folder of frames after the given interactions, in their order.
 
     Args:
@@ -186,6 +191,7 @@ def predict(system, network, path: str, interactions=None, objects: int | None =
         path: the video.
         interactions: ("mask", "PNG[@FRAME]"), ("scribbles", JSON) or ("clicks", LIST) in order.
         objects: how many objects; default: the largest id named.
+        exported: folders of ``export_model.py``: their parts run as graphs.
     """
     if not interactions:
         raise ValueError("nothing was marked: give --mask, --scribbles or --clicks")
@@ -196,7 +202,8 @@ def predict(system, network, path: str, interactions=None, objects: int | None =
     count = objects or (max(names) if names else 1)
     if names and max(names) > count:
         raise ValueError(f"object {max(names)} is marked, but --objects says {count}")
-    session = Session(system.companions(network), images, count, system.config.inference, undo_depth=0)
+    networks = system.companions(network) | exported_networks(exported)
+    session = Session(networks, images, count, system.config.inference, undo_depth=0)
     if session.networks["propagation"] is None:
         raise ValueError("prediction needs a propagation network: part: propagation, or network.propagation_weights")
     for step in steps:
@@ -219,6 +226,7 @@ def _read_interaction(system, kind: str, value: str, images: Images) -> list[dic
         name, _, frame = value.rpartition("@") if value.rpartition("@")[2].isdigit() and "@" in value else (
             value, "", "0")
         labels = read_labels(name)
+        check_shape(labels, images.original, name)
         return [{"frame": _inside(int(frame), images, name), "labels": labels, "objects": np.unique(labels)}]
     if kind == "scribbles":
         content = read_scribbles(value)

@@ -105,15 +105,24 @@ def start_core(networks: dict, images: Images, objects: int, options, *, fuse: b
                          mem_profile=options.mem_profile, bank_limit=options.bank_limit or None, undo=undo)
 
 
+def check_shape(labels: np.ndarray, size: tuple[int, int], source: str = "the mask") -> None:
+    """Refuse a label map ``[H, W]`` that belongs to another picture than one of (height, width) ``size``.
+
+    Raises:
+        ValueError: if its aspect ratio is another one (a rounded side is no difference).
+    """
+    if abs(labels.shape[1] / labels.shape[0] - size[1] / size[0]) > 0.02 * size[1] / size[0] + 1 / min(size):
+        raise ValueError(f"{source} has {labels.shape[1]} x {labels.shape[0]} pixels, the video "
+                         f"{size[1]} x {size[0]}: another shape; give a mask of a frame of this video")
+
+
 def label_probabilities(labels: np.ndarray, objects: int, size: tuple[int, int]) -> np.ndarray:
     """Label map ``[H, W]`` -> one-hot float32 ``[objects + 1, 1, h, w]``, resized by nearest neighbours.
 
     Raises:
-        ValueError: if the map has another aspect ratio than ``size``: it belongs to another picture.
+        ValueError: see :func:`check_shape`.
     """
-    if abs(labels.shape[1] / labels.shape[0] - size[1] / size[0]) > 0.02 * size[1] / size[0] + 1 / min(size):
-        raise ValueError(f"the mask has {labels.shape[1]} x {labels.shape[0]} pixels, the video "
-                         f"{size[1]} x {size[0]}: another shape; give a mask of a frame of this video")
+    check_shape(labels, size)
     if labels.shape != tuple(size):
         labels = cv2.resize(labels, size[::-1], interpolation=cv2.INTER_NEAREST)
     return (np.arange(objects + 1)[:, None, None] == labels[None]).astype(np.float32)[:, None]

@@ -168,13 +168,13 @@ def _compare(step: str, sides: tuple[Side, Side], run: Callable[[Side, str], dic
     for dtype in dtypes:
         label = step if dtype == "float32" else f"{step}64"
         want, got = (single if dtype == "float32" else exact), run(port, dtype)
-        yardsticks = _distances(label, single, exact) if dtype == "float32" else {}
         rules = _Rules(label, list(allowances), {f"{label}/{name}" for name in zero}, largest)
+        yardsticks = _distances(rules, single, exact) if dtype == "float32" else {}
         verdicts, found.apart = _judge(rules, want, got, yardsticks, needed)
         for seed in range(DRAWS if dtype == "float32" else 0):
             if not any(verdict.finding == "values" for verdict in verdicts):
                 break
-            drawn = _distances(label, run(reference.jittered(seed), "float32"), exact)
+            drawn = _distances(rules, run(reference.jittered(seed), "float32"), exact)
             yardsticks = {key: max(value, drawn.get(key, 0.0)) for key, value in yardsticks.items()}
             verdicts, _ = _judge(rules, want, got, yardsticks, needed)
         found.verdicts += verdicts
@@ -184,11 +184,12 @@ def _compare(step: str, sides: tuple[Side, Side], run: Callable[[Side, str], dic
     return found
 
 
-def _distances(label: str, single: Mapping[str, np.ndarray], exact: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """The reference's own float32-to-float64 distances, by ``label/name``."""
-    found = {f"{label}/{name}": compare.relative_difference(array, exact[name]) for name, array in single.items()
+def _distances(rules: _Rules, single: Mapping[str, np.ndarray], exact: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """The reference's own float32-to-float64 distances, by ``label/name``; each by the scale it is judged by."""
+    found = {f"{rules.label}/{name}": compare.relative_difference(array, exact[name], rules.scale(name))
+             for name, array in single.items()
              if array.dtype == np.float32 and name in exact and exact[name].shape == array.shape}
-    return compare.share_yardsticks(found, {label} if label == "train" else set())
+    return compare.share_yardsticks(found, {rules.label} if rules.label == "train" else set())
 
 
 def _zero_gradients(exact: Mapping[str, np.ndarray]) -> tuple[set[str], float]:
@@ -209,11 +210,17 @@ class _Rules:
     largest: float = 0.0
 
     def judge(self, name: str, got: np.ndarray, want: np.ndarray, yardstick: float | None) -> Verdict:
+        return compare.judge(f"{self.label}/{name}", got, want, yardstick=yardstick, allowance=self.allowance(name),
+                             scale=self.scale(name))
+
+    def allowance(self, name: str) -> Allowance | None:
         key = f"{self.label}/{name}"
-        allowance = ZERO if key in self.zero else compare.find_allowance(key, self.allowances)
-        by_stage = allowance is not None and allowance.stage_scale
-        return compare.judge(key, got, want, yardstick=yardstick, allowance=allowance,
-                             scale=max(self.largest, compare.TINY) if by_stage else None)
+        return ZERO if key in self.zero else compare.find_allowance(key, self.allowances)
+
+    def scale(self, name: str) -> float | None:
+        """By what the tensor's differences are divided; None: by its own largest magnitude."""
+        allowance = self.allowance(name)
+        return max(self.largest, compare.TINY) if allowance is not None and allowance.stage_scale else None
 
 
 def _judge(rules: _Rules, want: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray],

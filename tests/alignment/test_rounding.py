@@ -4,6 +4,7 @@ from __future__ import annotations
 import numpy as np
 
 from alignment import rounding
+from alignment.compare import Allowance
 
 
 def test_every_draw_is_the_originals_and_the_worst_counts(madeup):
@@ -36,3 +37,9 @@ def test_training_runs_are_trajectories():
 def test_group_scales():
     scales = rounding.group_scales({"backward/grad:a": 2.0, "backward/grad:b": 5.0, "backward/loss": 0.5})
     assert scales == {"backward/grad": 5.0, "all": 0.5}
+
+
+def test_a_tensor_is_divided_by_its_own_magnitude_or_by_its_groups():
+    zero = [Allowance("grad:b$", "mathematically zero", stage_scale=True)]
+    assert rounding.scales({"backward/grad:a": 2.0, "backward/grad:b": 1e-17, "backward/loss": 0.0}, zero) == {
+        "backward/grad:a": 2.0, "backward/grad:b": 2.0, "backward/loss": 1e-12}

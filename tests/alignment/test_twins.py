@@ -174,6 +174,20 @@ def test_a_mathematically_zero_gradient_is_judged_by_its_stage(madeup):
     assert [line.verdict.reason for line in outcome.lines if line.verdict.reason] == ["mathematically zero"]
 
 
+def test_a_mathematically_zero_gradient_does_not_hide_a_wrong_one(madeup):
+    madeup.values["backward"]["grad:first.weight"] *= 1e-17
+
+    def change(side, dtype, stage, arrays):
+        if dtype == "float32" and stage == "backward":  # in float32 both sides' rounding is larger, and their own
+            arrays["grad:first.weight"] = arrays["grad:first.weight"] * np.float32(1e9 if side == "torch" else -1e9)
+            if side == "paddle":
+                arrays["grad:second.weight"] = arrays["grad:second.weight"] * np.float32(1.01)
+        return arrays
+    madeup.change = change
+    madeup.allow(r"first\.weight$", "mathematically zero", stage_scale=True)
+    assert {line.name for line in run(madeup, ["backward"], ["float32"]).failures} == {"grad:second.weight"}
+
+
 def test_a_stage_that_no_step_claims_is_refused(madeup):
     madeup.values["rumour"] = {}
     with pytest.raises(ValueError, match="rumour"):

@@ -75,6 +75,22 @@ def test_scribble_samples(mini):
     assert (changed & mask).sum() / (changed | mask).sum() < 0.8
 
 
+def test_scribble_samples_of_lvis(tmp_path, monkeypatch):
+    Image.new("RGB", (90, 70), (10, 120, 30)).save(tmp_path / "1.jpg")
+    boxes = [[5, 5, 65, 5, 65, 65, 5, 65], [20, 10, 85, 10, 85, 60, 20, 60], [0, 0, 9, 0, 9, 9]]
+    (tmp_path / "lvis.json").write_text(json.dumps({
+        "images": [{"id": 7, "coco_url": "http://images/train2017/1.jpg"}],
+        "annotations": [{"image_id": 7, "area": area, "segmentation": [box]}
+                        for box, area in zip(boxes, (3600, 3250, 40), strict=True)]}))
+    samples = S2MSamples([], size=64, lvis=tmp_path / "lvis.json", lvis_images=tmp_path)
+    scales, draw = [], tf.Affine.draw
+    monkeypatch.setattr(tf.Affine, "draw", lambda rng, degrees, shear, scale: scales.append(scale) or draw(
+        rng, degrees, shear, scale))
+    item = samples.get(1, np.random.default_rng(0))
+    assert len(samples) == 2 and item["input"].shape == (6, 64, 64) and 0.1 < item["cls_gt"].mean() < 0.8
+    assert scales == [(0.8, 1.0)]  # smaller than for the static images
+
+
 def test_jumps():
     assert [jump_at(p) for p in (0, 0.1, 0.11, 0.25, 0.35, 0.5, 0.95)] == [5, 5, 10, 15, 20, 25, 5]
     for seed in range(20):

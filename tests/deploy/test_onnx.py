@@ -3,7 +3,8 @@ import importlib.util
 import numpy as np
 import pytest
 
-from deploy.onnx import MissingPackage, check_onnx, export_onnx, require
+from deploy.export import export
+from deploy.onnx import MissingPackage, check_onnx, export_all_onnx, export_onnx, require
 
 needs_packages = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("paddle2onnx", "onnxruntime")),
@@ -27,6 +28,15 @@ def test_a_graph_that_cannot_be_converted(segmenter_folder, tmp_path):
     with pytest.raises(ValueError, match=r"(?s)could not convert .*scale_factor"):
         export_onnx(segmenter_folder, target=tmp_path / "x.onnx")
     assert list(tmp_path.iterdir()) == []
+
+
+@needs_packages
+def test_a_graph_that_cannot_be_converted_does_not_keep_back_the_others(segmenter_graph, classifier_graph, tmp_path):
+    folder = tmp_path / "several"
+    export({"first": segmenter_graph, "second": classifier_graph}, folder, {"system": "tiny", "task": "several"})
+    with pytest.raises(ValueError, match=r"(?s)1 of 2 graphs have no ONNX form \(first\):\nfirst: .*scale_factor"):
+        list(export_all_onnx(folder, ["first", "second"]))
+    assert sorted(path.name for path in folder.glob("*.onnx")) == ["second.onnx"]
 
 
 def test_a_missing_package_is_named():

@@ -16,7 +16,7 @@ from engine.progress import progress
 from models import conversion
 from models.mivos.inference_core import InferenceCore
 from systems.mivos import Mivos, MivosConfig
-from systems.mivos_export import GraphNetwork, GraphPropagation
+from systems.mivos_export import GraphNetwork, GraphPropagation, exported_networks
 from systems.mivos_fusion_data import generate
 from systems.mivos_prediction import Session, parse_clicks
 from systems.mivos_video import Images, label_probabilities
@@ -105,8 +105,9 @@ def test_prediction_from_mask_clicks_and_scribbles(mini, tmp_path):
     assert json.loads(saved.read_text())["source"] == str(frames)
     assert (tmp_path / "out" / "overlay.mp4").is_file() and len(list((tmp_path / "out" / "masks").iterdir())) == 12
     write_labels(tmp_path / "wide.png", np.ones((10, 100), np.uint8))
-    with pytest.raises(ValueError, match="another shape"):
-        system.predict(network, str(frames), interactions=[("mask", str(tmp_path / "wide.png"))])
+    with pytest.raises(ValueError, match=r"wide\.png has 100 x 10 pixels, the video 128 x 96: another shape"):
+        system.predict(network, str(frames), interactions=[("mask", str(tmp_path / "half.png")),
+                                                           ("mask", f"{tmp_path / 'wide.png'}@3")])
     with pytest.raises(ValueError, match="nothing was marked"):
         system.predict(network, str(frames))
 
@@ -150,6 +151,13 @@ def test_exported_graphs_run_the_whole_loop(mini, tmp_path):
             core.interact(label_probabilities(video.labels(frame), 3, images.size), frame)
         results.append(np.stack([core.prob(t) for t in range(core.length)]))
     np.testing.assert_allclose(results[0], results[1], rtol=0, atol=2e-4)
+    write_labels(tmp_path / "first.png", video.labels(0))
+    folders, frames = [str(tmp_path / part) for part in ("propagation", "fusion")], str(video.frames[0].parent)
+    eager, by_graphs = (system.predict(network, frames, interactions=[("mask", str(tmp_path / "first.png"))],
+                                       exported=exported) for exported in ((), folders))
+    assert np.mean(np.stack(list(eager.masks)) == np.stack(list(by_graphs.masks))) > 0.999
+    with pytest.raises(ValueError, match="second export of the part fusion"):
+        exported_networks([folders[1], folders[1]])
 
 
 def test_s2m_export_equals_eager(mini, tmp_path):

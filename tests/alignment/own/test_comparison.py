@@ -113,6 +113,14 @@ def test_a_gradient_that_exists_on_one_side_only_is_a_finding(reference, batch):
     assert found.first.finding == "missing"
 
 
+def test_a_gradient_of_rounding_only_does_not_widen_what_is_allowed(reference, batch):
+    found = alignment.compare_backward(reference, ported(reference, eps=1e-3), batch, NAMES, training=True,
+                                       dtypes=("float32",))
+    wrong = {verdict.key for verdict in found.verdicts if not verdict.passed}
+    assert "backward/grad:conv.weight" in wrong and "backward/grad:conv.bias" not in wrong
+    assert max(verdict.allowed for verdict in found.verdicts) < 1e-4
+
+
 def test_gradients_come_from_the_layer_that_ran_last_to_the_first(reference, batch):
     keys = [verdict.key for verdict in alignment.compare_backward(reference, ported(reference), batch, NAMES).verdicts]
     names = [key.removeprefix("backward64/grad:") for key in keys if key.startswith("backward64/grad:")]
