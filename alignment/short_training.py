@@ -112,11 +112,13 @@ def arrays(losses: list[float], rates: list[float] | list[dict[str, float]], met
     """A side's answer: the loss and rates of every step, and the validation metrics after the last.
 
     Args:
-        rates: a number for every step, or the groups' numbers by name. Several groups become ``rates:GROUP``.
+        rates: a number for every step, or the groups' numbers by name. Groups of different rates become
+            ``rates:GROUP``; where all have the same, it is one series whatever a side calls its groups.
     """
     made = {"losses": np.asarray(losses, dtype)}
     steps = [step if isinstance(step, dict) else {"all": step} for step in rates]
     by_group = {name: [step[name] for step in steps] for name in steps[0]}
+    alike = all(series == by_group[next(iter(by_group))] for series in by_group.values())
     for name, series in by_group.items():
-        made["rates" if len(by_group) == 1 else f"rates:{name}"] = np.asarray(series, "float64")
+        made["rates" if alike else f"rates:{name}"] = np.asarray(series, "float64")
     return made | {f"metric:{name}": np.asarray(value, dtype) for name, value in metrics.items()}

@@ -57,8 +57,8 @@ def test_rates_of_several_groups_keep_their_names():
     one = short_training.arrays([0.5, 0.4], [0.1, 0.2], {"miou": 0.3}, "float32")
     assert {name: array.dtype.name for name, array in one.items()} == {
         "losses": "float32", "rates": "float64", "metric:miou": "float32"}
-    named = short_training.arrays([0.5, 0.4], [{"all": 0.1}, {"all": 0.2}], {}, "float32")
-    assert named["rates"].tolist() == [0.1, 0.2]
+    same = short_training.arrays([0.5, 0.4], [{"a": 0.1, "b": 0.1}, {"a": 0.2, "b": 0.2}], {}, "float32")
+    assert list(same) == ["losses", "rates"] and same["rates"].tolist() == [0.1, 0.2]
     two = short_training.arrays([0.5, 0.4], [{"text": 0.1, "image": 1.0}, {"text": 0.2, "image": 2.0}], {}, "float64")
     assert two["rates:text"].tolist() == [0.1, 0.2] and two["rates:image"].tolist() == [1.0, 2.0]
     assert "rates" not in two
