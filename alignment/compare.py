@@ -160,22 +160,25 @@ _KINDS = re.compile(r"(?:^|[./])(grad|rows|param|state|buffer|slot|first)[:/]")
 def group(key: str, trajectory: bool = False) -> str | None:
     """The group of ``stage/name`` whose worst yardstick counts, or None if the tensor has its own.
 
-    ``trajectory`` says that the stage is a training run: rounding of one step reaches every tensor of the next.
+    ``trajectory`` says that the stage is a training run: rounding of one step reaches every tensor of the next. The
+    metrics after it are a group of their own: they jump where a pixel or an answer changes sides.
     """
-    stage = key.split("/", 1)[0]
+    stage, name = key.split("/", 1)
     if trajectory:
-        return stage
+        return f"{stage}/metric" if name.startswith("metric:") else stage
     found = _KINDS.search(key)
     return f"{stage}/{found.group(1)}" if found else None
 
 
 def share_yardsticks(yardsticks: dict[str, float], trajectories: set[str] = frozenset()) -> dict[str, float]:
-    """Yardstick by key with the grouped ones raised to the worst of their group."""
+    """Yardstick by key with the grouped ones raised to the worst of their group; metrics also to that of the training
+    before them, but never the other way round: a metric that jumps does not make the losses' rule wider."""
     groups = {key: group(key, key.split("/", 1)[0] in trajectories) for key in yardsticks}
     worst: dict[str, float] = {}
     for key, value in yardsticks.items():
         if groups[key] is not None:
             worst[groups[key]] = max(worst.get(groups[key], 0.0), value)
+    worst |= {name: max(value, worst.get(name.removesuffix("/metric"), 0.0)) for name, value in worst.items()}
     return {key: value if groups[key] is None else worst[groups[key]] for key, value in yardsticks.items()}
 
 

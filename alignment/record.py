@@ -65,6 +65,7 @@ def record_command(arguments: list[str]) -> int:
         manifests = importlib.import_module(f"alignment.cases.{options.system}").manifests()
     except ModuleNotFoundError:
         parser.error(f"{options.system} has no alignment cases")
+    manifests = [manifest for manifest in manifests if "prepare" not in manifest]  # a bundle holds no data set
     found = [manifest for manifest in manifests if manifest["case"] == options.case]
     if not found:
         parser.error(f"{options.system} has no case {options.case}; "

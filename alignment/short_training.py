@@ -21,8 +21,8 @@ STAGE = "short_training"
 STEPS = 50
 
 
-def manifest(system: str, *, run: str, layout: str, names: str, overrides: list[str],
-             network: str | None = None) -> dict[str, Any]:
+def manifest(system: str, *, run: str, layout: str, names: str, overrides: list[str], network: str | None = None,
+             companions: dict[str, dict[str, str]] | None = None) -> dict[str, Any]:
     """A built-in case that trains ``STEPS`` steps.
 
     Args:
@@ -32,10 +32,13 @@ def manifest(system: str, *, run: str, layout: str, names: str, overrides: list[
         overrides: what is changed of the run, ``KEY=VALUE``: what is random in the network (dropout) is switched off.
             ``{data}`` is the miniature's folder.
         network: the part that is trained, where a system has several.
+        companions: frozen networks that training needs beside it, by name: ``make`` is ``module:function`` that takes
+            the system and returns one, ``names`` as above.
     """
     return {"system": system, "case": "mini_50_steps", "network": network or system, "config": {}, "salt": "mini",
             "inputs": {}, "state": [["(from the preparing process)", [0], "float32"]], "prepare": {
-                "run": run, "layout": layout, "names": names, "overrides": overrides, "steps": STEPS},
+                "run": run, "layout": layout, "names": names, "overrides": overrides, "steps": STEPS,
+                "companions": companions or {}},
             "stages": {STAGE: {"mode": "train", "about": f"the first {STEPS} steps of {run} on its own data"}}}
 
 
@@ -62,6 +65,7 @@ class Material:
     upstream: dict[str, np.ndarray]  # the same under upstream's names, in its layout
     batches: list[dict[str, Any]]
     validation: list[dict[str, Any]]
+    companions: dict[str, dict[str, dict[str, np.ndarray]]]  # weights by name and side: ours, upstream
 
 
 def read(run: Run) -> Material:
@@ -71,13 +75,17 @@ def read(run: Run) -> Material:
 
     def cast(array: np.ndarray) -> np.ndarray:
         return array.astype(run.dtype) if array.dtype == np.float32 else array
-    weights = {side: {name: cast(array) for name, array in _load(folder / f"{side}.npz").items()}
-               for side in ("ours", "upstream")}
-    if run.jitter is not None:
-        weights["upstream"] = jittered(weights["upstream"], run.jitter)
-    return Material(facts["config"], facts["steps_per_epoch"], **weights,
+
+    def weights(prefix: str = "") -> dict[str, dict[str, np.ndarray]]:
+        found = {side: {name: cast(array) for name, array in _load(folder / f"{prefix}{side}.npz").items()}
+                 for side in ("ours", "upstream")}
+        if run.jitter is not None:
+            found["upstream"] = jittered(found["upstream"], run.jitter)
+        return found
+    return Material(facts["config"], facts["steps_per_epoch"], **weights(),
                     batches=[_batch(part, cast) for part in _parts(folder, "train")],
-                    validation=[_batch(part, cast) for part in _parts(folder, "val")])
+                    validation=[_batch(part, cast) for part in _parts(folder, "val")],
+                    companions={name: weights(f"{name}_") for name in facts.get("companions", [])})
 
 
 def write_batch(path: Path, batch: dict[str, np.ndarray | list[str]]) -> None:
@@ -99,7 +107,18 @@ def _batch(part: dict[str, np.ndarray], cast: Callable[[np.ndarray], np.ndarray]
     return {key: value.tolist() if value.dtype.kind == "U" else cast(value) for key, value in part.items()}
 
 
-def arrays(losses: list[float], rates: list[float], metrics: dict[str, float], dtype: str) -> dict[str, np.ndarray]:
-    """A side's answer: the loss and rate of every step, and the validation metrics after the last."""
-    made = {"losses": np.asarray(losses, dtype), "rates": np.asarray(rates, "float64")}
+def arrays(losses: list[float], rates: list[float] | list[dict[str, float]], metrics: dict[str, float],
+           dtype: str) -> dict[str, np.ndarray]:
+    """A side's answer: the loss and rates of every step, and the validation metrics after the last.
+
+    Args:
+        rates: a number for every step, or the groups' numbers by name. Groups of different rates become
+            ``rates:GROUP``; where all have the same, it is one series whatever a side calls its groups.
+    """
+    made = {"losses": np.asarray(losses, dtype)}
+    steps = [step if isinstance(step, dict) else {"all": step} for step in rates]
+    by_group = {name: [step[name] for step in steps] for name in steps[0]}
+    alike = all(series == by_group[next(iter(by_group))] for series in by_group.values())
+    for name, series in by_group.items():
+        made["rates" if alike else f"rates:{name}"] = np.asarray(series, "float64")
     return made | {f"metric:{name}": np.asarray(value, dtype) for name, value in metrics.items()}

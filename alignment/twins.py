@@ -299,7 +299,7 @@ def _with_first_step(verdict: Verdict, got: np.ndarray, want: np.ndarray) -> Ver
     """For a failed series (losses, rates): the step at which it first left what is allowed."""
     if verdict.finding != "values" or want.ndim != 1 or want.dtype.kind != "f":
         return verdict
-    if not re.search(r"^schedule/|/(losses|rates|grad_norms)$", verdict.key):
+    if not re.search(r"^schedule/|/(losses|rates(:.*)?|grad_norms)$", verdict.key):
         return verdict
     scale = max(float(np.abs(want).max()), compare.TINY)
     off = np.flatnonzero(np.abs(got.astype(np.float64) - want.astype(np.float64)) / scale > verdict.allowed)

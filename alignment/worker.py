@@ -27,6 +27,8 @@ from alignment.bundle import Run
 
 SIDES = {"paddle": "ours", "torch": "twin"}
 ROOT = Path(__file__).resolve().parent.parent
+# glibc keeps freed memory for the next tensor (see models/processor.py), on the torch side as on ours.
+KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,8 @@ def run_module(module: str, request: Path, title: str, threads: int | None = Non
     """
     environment = dict(os.environ, CUDA_VISIBLE_DEVICES="")
     environment.setdefault("OMP_NUM_THREADS", str(threads or os.cpu_count() or 1))
+    for name, value in KEEP_MEMORY.items():
+        environment.setdefault(name, value)
     status, errors = _run([sys.executable, "-m", module, str(request)], environment)
     if status != 0:
         tail = "\n".join(errors.strip().splitlines()[-25:])

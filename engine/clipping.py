@@ -37,7 +37,7 @@ class PerTensorNorm:
 
     def __call__(self, parameters: list[Tensor]) -> None:
         for parameter in parameters:
-            norm = paddle.linalg.norm(parameter.grad)
+            norm = _norm(parameter.grad)
             _scale([parameter], self.max_norm / norm.clip(min=self.max_norm))
 
 
@@ -57,9 +57,21 @@ def global_norm(parameters: list[Tensor]) -> Tensor:
     """Euclidean norm of all gradients together, 0-d; taken over the tensors' norms as PyTorch does."""
     if not parameters:
         return paddle.zeros([])
-    norms = [paddle.linalg.norm(parameter.grad) for parameter in parameters]
+    norms = [_norm(parameter.grad) for parameter in parameters]
     widest = paddle.float64 if any(norm.dtype == paddle.float64 for norm in norms) else paddle.float32
-    return paddle.linalg.norm(paddle.stack([norm.astype(widest) for norm in norms]))
+    return _norm(paddle.stack([norm.astype(widest) for norm in norms]))
+
+
+@paddle.no_grad()
+def _norm(x: Tensor) -> Tensor:
+    """Euclidean norm, 0-d, at least float32.
+
+    ``paddle.linalg.norm`` (3.3, CPU) adds one square after the other: 9e-4 off for two million float32 numbers, and
+    twenty times slower than a sum, which adds in a tree.
+    """
+    if x.dtype not in (paddle.float32, paddle.float64):
+        x = x.astype("float32")  # squares of float16 overflow
+    return (x * x).sum().sqrt()
 
 
 @paddle.no_grad()

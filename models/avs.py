@@ -22,7 +22,8 @@ from paddle import nn
 
 from models.backbones.pvt_v2 import PVTv2
 from models.backbones.resnet import ResNet
-from models.layers import BatchNorm1D, BatchNorm2D, BatchNorm3D, resize
+from models.layers import BatchNorm1D, BatchNorm2D, BatchNorm3D, Conv2D, conv2d, resize
+from models.layers.enlarged import doubled_conv
 from models.layers.init import constant_, normal_, torch_default_
 from models.layers.row_attention import relu_attention, softmax_attention
 
@@ -74,13 +75,14 @@ class AVSNet(nn.Layer):
         for k in (4, 3, 2, 1):
             setattr(self, f"conv{k}", DilatedSum(widths[k - 1], channel))
         for k in (4, 3, 2, 1):
-            setattr(self, f"path{k}", FusionBlock(channel))
+            setattr(self, f"path{k}", FusionBlock(channel, doubled=k > 1))
         freeze(self.path4.resConfUnit1)  # path4 has one input: in every checkpoint, never run
         for stage in self.tpavi_stages:
             setattr(self, f"tpavi_b{stage + 1}", TPAVI(in_channels=channel))
+        # The original doubles the map after path1 and between the first two convolutions; here they do it themselves.
         self.output_conv = nn.Sequential(
-            nn.Conv2D(channel, head[0], 3, padding=1), Double(align_corners=False),
-            nn.Conv2D(head[0], head[1], 3, padding=1), nn.ReLU(), nn.Conv2D(head[1], 1, 1))
+            DoubledConv2D(channel, head[0], align_corners=True), nn.Identity(),
+            DoubledConv2D(head[0], head[1], align_corners=False), nn.ReLU(), Conv2D(head[1], 1, 1))
         for layer in (self.output_conv[0], self.output_conv[2], self.output_conv[4]):
             torch_default_(layer)
 
@@ -112,7 +114,7 @@ class AVSNet(nn.Layer):
         x = self.path4(maps[3])  # N C H/16 W/16
         x = self.path3(x, maps[2])
         x = self.path2(x, maps[1])
-        x = self.path1(x, maps[0])  # N C H/2 W/2
+        x = self.path1(x, maps[0])  # N C H/4 W/4
         return self.output_conv(x), maps, sounds
 
     def attend(self, stage: int, x, audio):
@@ -208,12 +210,12 @@ class TPAVI(nn.Layer):
             scores, values, shift, covariance = self._sound(x, sound)
         if self.bn_layer:
             values, shift = self._normalised(scores, values, shift, covariance)
-        return self.norm_layer(paddle.matmul(scores, values) + shift + x), sound
+        return self.norm_layer(affine(scores, values, shift) + x), sound
 
     def _sound(self, x, sound):
         """s ``[B, P, T]``, V ``[B, T, C]``, c, None: attention to the T sounds of a video."""
-        T, C = sound.shape[1], x.shape[2]
-        means = x.reshape([-1, T, x.shape[1] // T, C]).mean(2)  # B T C
+        T = sound.shape[1]
+        means = frame_means(x, T)  # B T C
         values = F.linear(apply(self.g, means), matrix(self._out).t())  # B T C: g and W_z commute with the mean
         if self.mode == "gaussian":
             scores = F.softmax(paddle.matmul(x, sound, transpose_y=True), axis=-1)
@@ -287,6 +289,20 @@ def apply(conv: nn.Layer, x):
     return F.linear(x, matrix(conv).t(), conv.bias)
 
 
+def affine(scores, values, shift):
+    """s . V + c; c is one more row of V, as adding ``[B, 1, C]`` to ``[B, P, C]`` is many times slower on a CPU."""
+    shift = shift.reshape([-1, 1, values.shape[-1]]).expand([values.shape[0], 1, values.shape[-1]])
+    return paddle.matmul(paddle.concat([scores, paddle.ones_like(scores[..., :1])], -1),
+                         paddle.concat([values, shift], 1))
+
+
+def frame_means(x, T: int):
+    """``x [B, T * n, C]`` -> ``[B, T, C]``; as a product, which is faster on a CPU than a mean over a middle axis."""
+    n, C = x.shape[1] // T, x.shape[2]
+    frames = x.reshape([-1, n, C])
+    return (paddle.matmul(paddle.full([1, n], 1.0, x.dtype), frames) / n).reshape([-1, T, C])
+
+
 def moments(x):
     """Mean ``[B, 1, R]`` and biased covariance ``[B, R, R]`` of ``x [B, P, R]`` over P."""
     mean = x.mean(1, keepdim=True)
@@ -299,7 +315,7 @@ class DilatedSum(nn.Layer):
 
     def __init__(self, channels: int, out: int):
         super().__init__()
-        self.conv2d_list = nn.LayerList([nn.Conv2D(channels, out, 3, padding=d, dilation=d) for d in (3, 6, 12, 18)])
+        self.conv2d_list = nn.LayerList([Conv2D(channels, out, 3, padding=d, dilation=d) for d in (3, 6, 12, 18)])
         for conv in self.conv2d_list:
             torch_default_(conv)
             normal_(conv.weight, 0.01)
@@ -311,10 +327,10 @@ class DilatedSum(nn.Layer):
             if padding == [0, 0]:
                 centres.append((weight, conv.bias))
             else:
-                parts.append(F.conv2d(x, weight, conv.bias, padding=padding, dilation=conv._dilation))
+                parts.append(conv2d(x, weight, conv.bias, padding=padding, dilation=conv._dilation))
         if centres:  # convolutions of the centre only are one convolution
             weights, biases = zip(*centres, strict=True)
-            parts.append(F.conv2d(x, sum(weights), sum(biases)))
+            parts.append(conv2d(x, sum(weights), sum(biases)))
         return sum(parts)
 
     @staticmethod
@@ -330,13 +346,13 @@ class DilatedSum(nn.Layer):
 
 
 class FusionBlock(nn.Layer):
-    """``coarse`` plus the refined ``fine`` map (if given), refined, doubled in size."""
+    """``coarse`` plus the refined ``fine`` map (if given), refined, and ``doubled`` in size."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, *, doubled: bool = True):
         super().__init__()
         self.resConfUnit1 = ResidualUnit(channels)
         self.resConfUnit2 = ResidualUnit(channels)
-        self.upscale = Double(align_corners=True)
+        self.upscale = Double() if doubled else nn.Identity()
 
     def forward(self, coarse, fine=None):
         x = coarse if fine is None else coarse + self.resConfUnit1(fine)
@@ -348,8 +364,8 @@ class ResidualUnit(nn.Layer):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.conv1 = nn.Conv2D(channels, channels, 3, padding=1)
-        self.conv2 = nn.Conv2D(channels, channels, 3, padding=1)
+        self.conv1 = Conv2D(channels, channels, 3, padding=1)
+        self.conv2 = Conv2D(channels, channels, 3, padding=1)
         torch_default_(self.conv1)
         torch_default_(self.conv2)
 
@@ -358,14 +374,21 @@ class ResidualUnit(nn.Layer):
 
 
 class Double(nn.Layer):
-    """Bilinear, to twice the height and width."""
+    """Bilinear, to twice the height and width, corners on corners."""
 
-    def __init__(self, *, align_corners: bool):
-        super().__init__()
+    def forward(self, x):
+        return resize(x, scale_factor=2, align_corners=True)
+
+
+class DoubledConv2D(Conv2D):
+    """3x3 convolution of the input doubled in size, at a fraction of the cost of making that."""
+
+    def __init__(self, channels: int, out: int, *, align_corners: bool):
+        super().__init__(channels, out, 3, padding=1)
         self.align_corners = align_corners
 
     def forward(self, x):
-        return resize(x, scale_factor=2, align_corners=self.align_corners)
+        return doubled_conv(x, self.weight, self.bias, align_corners=self.align_corners)
 
 
 class TwoBranchResNet(ResNet):

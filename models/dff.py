@@ -26,6 +26,7 @@ from paddle import nn
 from models.backbones.flownet_s import FLOW_UNIT, FULL, SLIM, FlowNetS
 from models.backbones.resnet import ResNet
 from models.heads.psp import FCNHead, PSPHead
+from models.layers import Conv2D
 from models.layers.init import constant_, kaiming_normal_, normal_
 from models.layers.upsample import upsample, upsampled_argmax
 from models.layers.warp import warp
@@ -56,9 +57,9 @@ class DFF(nn.Layer):
         if flow_input_scale not in (1, 0.5):
             raise ValueError(f"flow_input_scale {flow_input_scale}: expected 1 or 0.5")
         self.net_feat = pspnet
-        self.net_task = nn.Conv2D(num_classes, num_classes, 1)
+        self.net_task = Conv2D(num_classes, num_classes, 1)
         self.flownet = flownet
-        self.scale_map = nn.Conv2D(flownet.last_channels, num_classes, 1) if scale_map else None
+        self.scale_map = Conv2D(flownet.last_channels, num_classes, 1) if scale_map else None
         self.warp_padding, self.flow_input_scale = warp_padding, flow_input_scale
 
     def forward(self, seg, flow):

@@ -20,7 +20,7 @@ class AVSNet(nn.Module):
     """Upstream's ``Pred_endecoder``. Arguments as ``models.avs.AVSNet``."""
 
     def __init__(self, *, backbone="resnet", channel=256, num_frames=5, tpavi_stages=(0, 1, 2, 3), vv=False, va=True,
-                 drop_path=0.1, pvt=None):
+                 drop_path=0.1, head=(128, 32), pvt=None):
         super().__init__()
         self.num_frames, self.stages, self.vv, self.va = num_frames, tuple(tpavi_stages), vv, va
         pvt = pvt or {}
@@ -36,8 +36,8 @@ class AVSNet(nn.Module):
         for stage in self.stages:
             setattr(self, f"tpavi_b{stage + 1}", TPAVI(in_channels=channel, mode="dot"))
         self.output_conv = nn.Sequential(
-            nn.Conv2d(channel, 128, 3, padding=1), Upsample2(), nn.Conv2d(128, 32, 3, padding=1), nn.ReLU(),
-            nn.Conv2d(32, 1, 1))
+            nn.Conv2d(channel, head[0], 3, padding=1), Upsample2(), nn.Conv2d(head[0], head[1], 3, padding=1),
+            nn.ReLU(), nn.Conv2d(head[1], 1, 1))
 
     def forward(self, image, audio=None):
         features = self.encoder_backbone(image) if hasattr(self, "encoder_backbone") else self.resnet(image)

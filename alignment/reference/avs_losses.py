@@ -81,13 +81,21 @@ def precision_recall(pred, gt, count=255):
     return precision, recall
 
 
-def f_measure(pred, gt, count=255):
-    beta2, total, valid = 0.3, torch.zeros(count), 0
+def f_curves(pred, gt, count=255):
+    """F by threshold of every frame that has a target, ``[M, count]``."""
+    beta2, curves = 0.3, []
     for p, g in zip(torch.sigmoid(pred), gt, strict=True):
         if g.mean() == 0.0:
             continue
         precision, recall = precision_recall(p, g, count)
         f = (1 + beta2) * precision * recall / (beta2 * precision + recall)
         f[f != f] = 0
+        curves.append(f)
+    return torch.stack(curves) if curves else torch.zeros(0, count)
+
+
+def f_measure(pred, gt, count=255):
+    total, valid = torch.zeros(count), 0
+    for f in f_curves(pred, gt, count):
         total, valid = total + f, valid + 1
     return (total / valid).max().item() if valid else 0.0

@@ -35,6 +35,38 @@ class Bottleneck(nn.Module):
         return F.relu(self.bn3(self.conv3(y)) + shortcut)
 
 
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions, of which the first strides: the block of miniatures; published networks have none."""
+
+    def __init__(self, in_channels, planes, stride=1, bias=False):
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, planes, 3, stride, 1, bias=bias)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, 1, 1, bias=bias)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.downsample = None
+        if stride != 1 or in_channels != planes:
+            self.downsample = nn.Sequential(nn.Conv2d(in_channels, planes, 1, stride, bias=bias),
+                                            nn.BatchNorm2d(planes))
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+def encoder_stages(depth, base, bias):
+    """The three stages up to 1/16, and their widths."""
+    if depth == 50:
+        widths = [4 * base, 8 * base, 16 * base]
+        made = [stage(base, base, 3, bias=bias), stage(widths[0], 2 * base, 4, 2, bias),
+                stage(widths[1], 4 * base, 6, 2, bias)]
+    else:  # 10: one basic block a stage
+        widths = [base, 2 * base, 4 * base]
+        made = [nn.Sequential(BasicBlock(before, width, stride, bias)) for before, width, stride in
+                zip([base, *widths], widths, (1, 2, 2), strict=False)]
+    return made, widths
+
+
 def stage(in_channels, planes, blocks, stride=1, bias=False, first_dilation=1, dilation=1):
     """A ResNet stage; the first block strides, changes the width and may have its own dilation."""
     first = Bottleneck(in_channels, planes, stride, first_dilation, bias)
@@ -47,13 +79,11 @@ def stage(in_channels, planes, blocks, stride=1, bias=False, first_dilation=1, d
 class MaskRGBEncoder(nn.Module):
     """Memory encoder: image, this object's mask (and the sum of the others) -> features at 1/16."""
 
-    def __init__(self, single_object=False):
+    def __init__(self, single_object=False, depth=50, base=64):
         super().__init__()
-        self.conv1 = nn.Conv2d(4 if single_object else 5, 64, 7, 2, 3, bias=True)
-        self.bn1 = nn.BatchNorm2d(64)
-        self.layer1 = stage(64, 64, 3, bias=True)
-        self.layer2 = stage(256, 128, 4, 2, bias=True)
-        self.layer3 = stage(512, 256, 6, 2, bias=True)
+        self.conv1 = nn.Conv2d(4 if single_object else 5, base, 7, 2, 3, bias=True)
+        self.bn1 = nn.BatchNorm2d(base)
+        (self.layer1, self.layer2, self.layer3), _ = encoder_stages(depth, base, bias=True)
 
     def forward(self, *parts):
         x = F.relu(self.bn1(self.conv1(torch.cat(parts, 1))))
@@ -64,13 +94,11 @@ class MaskRGBEncoder(nn.Module):
 class RGBEncoder(nn.Module):
     """Query encoder: image -> features at 1/16, 1/8, 1/4."""
 
-    def __init__(self):
+    def __init__(self, depth=50, base=64):
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
-        self.res2 = stage(64, 64, 3)
-        self.layer2 = stage(256, 128, 4, 2)
-        self.layer3 = stage(512, 256, 6, 2)
+        self.conv1 = nn.Conv2d(3, base, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(base)
+        (self.res2, self.layer2, self.layer3), self.widths = encoder_stages(depth, base, bias=False)
 
     def forward(self, frame):
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(frame))), 3, 2, 1)
@@ -80,10 +108,10 @@ class RGBEncoder(nn.Module):
 
 
 class KeyValue(nn.Module):
-    def __init__(self):
+    def __init__(self, channels=1024, width=512):
         super().__init__()
-        self.key_proj = nn.Conv2d(1024, 128, 3, padding=1)
-        self.val_proj = nn.Conv2d(1024, 512, 3, padding=1)
+        self.key_proj = nn.Conv2d(channels, width // 4, 3, padding=1)
+        self.val_proj = nn.Conv2d(channels, width, 3, padding=1)
 
     def forward(self, x):
         return self.key_proj(x), self.val_proj(x)
@@ -114,12 +142,12 @@ class UpsampleBlock(nn.Module):
 
 
 class Decoder(nn.Module):
-    def __init__(self):
+    def __init__(self, f8=512, f4=256, width=512):
         super().__init__()
-        self.compress = ResBlock(1024, 512)
-        self.up_16_8 = UpsampleBlock(512, 512, 256)
-        self.up_8_4 = UpsampleBlock(256, 256, 256)
-        self.pred = nn.Conv2d(256, 1, 3, padding=1)
+        self.compress = ResBlock(2 * width, width)
+        self.up_16_8 = UpsampleBlock(f8, width, width // 2)
+        self.up_8_4 = UpsampleBlock(f4, width // 2, width // 2)
+        self.pred = nn.Conv2d(width // 2, 1, 3, padding=1)
 
     def forward(self, f16, f8, f4):
         x = self.up_8_4(f4, self.up_16_8(f8, self.compress(f16)))
@@ -166,17 +194,21 @@ def other_masks(masks):
 
 
 class PropagationNetwork(nn.Module):
-    """Both forms of upstream's network: evaluation (k objects of one video) and training (a batch, one or two)."""
+    """Both forms of upstream's network: evaluation (k objects of one video) and training (a batch, one or two).
 
-    def __init__(self, top_k=50, km=None, single_object=False, decoder=True):
+    ``depth`` (50 or 10), ``base`` and ``width`` are upstream's but for miniatures.
+    """
+
+    def __init__(self, top_k=50, km=None, single_object=False, decoder=True, depth=50, base=64, width=512):
         super().__init__()
         self.top_k, self.km, self.single_object = top_k, km, single_object
-        self.mask_rgb_encoder = MaskRGBEncoder(single_object)
-        self.rgb_encoder = RGBEncoder()
-        self.kv_m_f16 = KeyValue()
-        self.kv_q_f16 = KeyValue()
+        self.mask_rgb_encoder = MaskRGBEncoder(single_object, depth, base)
+        self.rgb_encoder = RGBEncoder(depth, base)
+        f4, f8, f16 = self.rgb_encoder.widths
+        self.kv_m_f16 = KeyValue(f16, width)
+        self.kv_q_f16 = KeyValue(f16, width)
         if decoder:
-            self.decoder = Decoder()
+            self.decoder = Decoder(f8, f4, width)
 
     def memorize(self, frame, masks):
         """[1, 3, H, W], [K, 1, H, W] -> key [K, 128, 1, h, w], value [K, 512, 1, h, w]."""

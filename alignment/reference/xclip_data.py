@@ -18,7 +18,7 @@ from alignment.reference.actionclip_data import encode
 LABELS = Path(__file__).resolve().parents[2] / "datasets" / "label_lists"
 
 
-def _table(names: list[str]) -> np.ndarray:
+def token_table(names: list[str]) -> np.ndarray:
     table = np.zeros((len(names), 77), np.int64)
     for row, name in zip(table, names, strict=True):
         ids = encode(name)
@@ -27,10 +27,10 @@ def _table(names: list[str]) -> np.ndarray:
 
 
 def tokens(run) -> dict[str, np.ndarray]:
-    made = {"ids": _table(run.stage["names"])}
+    made = {"ids": token_table(run.stage["names"])}
     for name in ("kinetics_400", "kinetics_600", "hmdb_51", "ucf_101"):
         with (LABELS / f"{name}.csv").open() as file:
-            table = _table([row["name"] for row in csv.DictReader(file)])
+            table = token_table([row["name"] for row in csv.DictReader(file)])
         made[f"end_{name}"] = table.argmax(1)
         made[f"sum_{name}"] = table.sum(1)
     return made

@@ -15,7 +15,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from models.layers import BatchNorm2D
+from models.layers import BatchNorm2D, Conv2D, conv2d
 from models.layers.init import constant_, normal_, torch_default_
 
 SLIM = (24, 48, 96, 192, 192, 384)
@@ -43,14 +43,14 @@ class FlowNetS(nn.Layer):
             setattr(self, name, _convolution(cin, cout, kernel, stride, batch_norm))
         bias = None if decoder_bias else False
         joined = c6  # channels entering level k's upsamplers
-        self.predict_flow6 = nn.Conv2D(c6, 2, 3, padding=1, bias_attr=bias)
+        self.predict_flow6 = Conv2D(c6, 2, 3, padding=1, bias_attr=bias)
         for level, skip, width in ((5, c5, c4), (4, c4, c3), (3, c3, c2), (2, c2, c1)):
             deconvolution = nn.Conv2DTranspose(joined, width, 4, stride=2, padding=1, bias_attr=bias)
             setattr(self, f"deconv{level}", nn.Sequential(deconvolution, Leaky()))
             setattr(self, f"upsampled_flow{level + 1}_to_{level}",
                     nn.Conv2DTranspose(2, 2, 4, stride=2, padding=1, bias_attr=bias))
             joined = skip + width + 2
-            setattr(self, f"predict_flow{level}", nn.Conv2D(joined, 2, 3, padding=1, bias_attr=bias))
+            setattr(self, f"predict_flow{level}", Conv2D(joined, 2, 3, padding=1, bias_attr=bias))
         self.last_channels = joined
 
     def forward(self, pair):
@@ -67,7 +67,7 @@ class FlowNetS(nn.Layer):
     def first_level(self, current, key_half):
         """``conv1`` of the pair, from the current image and :meth:`key_half` of the other."""
         first = self.conv1[0]
-        x = F.conv2d(current, first.weight[:, :3], first.bias, stride=2, padding=3) + key_half
+        x = conv2d(current, first.weight[:, :3], first.bias, stride=2, padding=3) + key_half
         for layer in list(self.conv1)[1:]:
             x = layer(x)
         return x
@@ -113,7 +113,7 @@ class Leaky(nn.Layer):
 
 
 def _convolution(cin: int, cout: int, kernel: int, stride: int, batch_norm: bool) -> nn.Sequential:
-    convolution = nn.Conv2D(cin, cout, kernel, stride=stride, padding=kernel // 2,
+    convolution = Conv2D(cin, cout, kernel, stride=stride, padding=kernel // 2,
                             bias_attr=False if batch_norm else None)
     norm = [BatchNorm2D(cout)] if batch_norm else []
     return nn.Sequential(convolution, *norm, Leaky())

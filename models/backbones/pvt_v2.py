@@ -16,6 +16,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+from models.layers import Conv2D
 from models.layers.init import constant_, normal_, trunc_normal_
 
 UPSTREAM_DROPPED: tuple[str, ...] = (r"^head\.",)  # the ImageNet classifier
@@ -80,7 +81,7 @@ class PatchEmbed(nn.Layer):
 
     def __init__(self, channels: int, dim: int, *, kernel: int, stride: int):
         super().__init__()
-        self.proj = nn.Conv2D(channels, dim, kernel, stride=stride, padding=kernel // 2)
+        self.proj = Conv2D(channels, dim, kernel, stride=stride, padding=kernel // 2)
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, x):
@@ -130,7 +131,7 @@ class Attention(nn.Layer):
         self.kv = nn.Linear(dim, dim * 2)
         self.proj = nn.Linear(dim, dim)
         if sr_ratio > 1:
-            self.sr = nn.Conv2D(dim, dim, sr_ratio, stride=sr_ratio)
+            self.sr = Conv2D(dim, dim, sr_ratio, stride=sr_ratio)
             self.norm = nn.LayerNorm(dim)
 
     def forward(self, x, h, w):
@@ -164,7 +165,7 @@ class DepthwiseConv(nn.Layer):
 
     def __init__(self, dim: int):
         super().__init__()
-        self.dwconv = nn.Conv2D(dim, dim, 3, padding=1, groups=dim)
+        self.dwconv = Conv2D(dim, dim, 3, padding=1, groups=dim)
 
     def forward(self, x, h, w):
         return to_tokens(self.dwconv(to_map(x, h, w)))

@@ -14,6 +14,8 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from models.layers import Conv2D
+
 WIDTHS = (64, "M", 128, "M", 256, 256, "M", 512, 512, "M")  # M: a 2x2 max pooling
 UPSTREAM_DROPPED: tuple[str, ...] = (r"^pproc\.",)  # PCA of the post-processing, read by pca_from_upstream
 
@@ -38,7 +40,7 @@ class VGGish(nn.Layer):
             if width == "M":
                 layers.append(nn.MaxPool2D(2, stride=2))
             else:
-                layers += [nn.Conv2D(channels, width, 3, padding=1), nn.ReLU()]
+                layers += [Conv2D(channels, width, 3, padding=1), nn.ReLU()]
                 channels = width
         self.features = nn.Sequential(*layers)
         self.embeddings = nn.Sequential(nn.Linear(channels * 24, hidden), nn.ReLU(), nn.Linear(hidden, hidden),

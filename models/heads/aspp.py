@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import paddle
 from paddle import nn
 
-from models.layers import BatchNorm2D, resize
+from models.layers import BatchNorm2D, Conv2D, resize
 from models.layers.init import kaiming_normal_
 
 
@@ -29,7 +29,7 @@ class DeepLabHeadV3Plus(nn.Layer):
         super().__init__()
         self.project = conv_bn_relu(low_channels, 48, 1)
         self.aspp = ASPP(in_channels=in_channels, rates=rates)
-        self.classifier = nn.Sequential(*conv_bn_relu(48 + 256, 256, 3, padding=1), nn.Conv2D(256, num_classes, 1))
+        self.classifier = nn.Sequential(*conv_bn_relu(48 + 256, 256, 3, padding=1), Conv2D(256, num_classes, 1))
 
     def forward(self, low, x):
         """Fine ``[B, 256, H/4, W/4]`` and coarse ``[B, 2048, h, w]`` features -> logits at the fine size."""
@@ -78,5 +78,5 @@ class _Mean(nn.Layer):
 
 def conv_bn_relu(in_channels: int, out_channels: int, kernel: int, **options) -> nn.Sequential:
     """Convolution without bias, batch norm, ReLU."""
-    return nn.Sequential(nn.Conv2D(in_channels, out_channels, kernel, bias_attr=False, **options),
+    return nn.Sequential(Conv2D(in_channels, out_channels, kernel, bias_attr=False, **options),
                          BatchNorm2D(out_channels), nn.ReLU())

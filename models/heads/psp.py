@@ -16,7 +16,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from models.layers import BatchNorm2D, resize
+from models.layers import BatchNorm2D, Conv2D, resize
 from models.layers.pool import AdaptiveAveragePool
 from models.layers.warp import sizes
 
@@ -26,7 +26,7 @@ class ConvModule(nn.Layer):
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int):
         super().__init__()
-        self.conv = nn.Conv2D(in_channels, out_channels, kernel, padding=kernel // 2, bias_attr=False)
+        self.conv = Conv2D(in_channels, out_channels, kernel, padding=kernel // 2, bias_attr=False)
         self.bn = BatchNorm2D(out_channels)
 
     def forward(self, x):
@@ -49,7 +49,7 @@ class PSPHead(nn.Layer):
                  scales: Sequence[int] = (1, 2, 3, 6), dropout: float = 0.1, closed_form: bool = True):
         super().__init__()
         self.in_channels, self.scales, self.closed_form = in_channels, tuple(scales), closed_form
-        self.conv_seg = nn.Conv2D(width, num_classes, 1)
+        self.conv_seg = Conv2D(width, num_classes, 1)
         self.dropout = nn.Dropout2D(dropout)
         self.psp_modules = nn.LayerList([
             nn.Sequential(AdaptiveAveragePool(scale), ConvModule(in_channels, width, 1)) for scale in scales])
@@ -80,7 +80,7 @@ class FCNHead(nn.Layer):
 
     def __init__(self, *, in_channels: int, width: int = 256, num_classes: int = 19, dropout: float = 0.1):
         super().__init__()
-        self.conv_seg = nn.Conv2D(width, num_classes, 1)
+        self.conv_seg = Conv2D(width, num_classes, 1)
         self.dropout = nn.Dropout2D(dropout)
         self.convs = nn.Sequential(ConvModule(in_channels, width, 3))
 

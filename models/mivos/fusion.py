@@ -10,6 +10,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+from models.layers import Conv2D
 from models.layers.init import torch_default_
 from models.mivos.aggregation import aggregate_wbg_channel
 
@@ -21,10 +22,10 @@ class FusionNet(nn.Layer):
 
     def __init__(self):
         super().__init__()
-        self.conv1 = nn.Sequential(nn.Conv2D(9, 32, 3, padding=1), nn.ReLU())
-        self.conv2 = nn.Sequential(nn.Conv2D(32, 32, 3, padding=1), nn.ReLU(), nn.Conv2D(32, 32, 3, padding=1))
-        self.conv3 = nn.Sequential(nn.Conv2D(32, 32, 3, padding=1), nn.ReLU(), nn.Conv2D(32, 32, 3, padding=1))
-        self.final_conv = nn.Conv2D(32, 1, 3, padding=1)
+        self.conv1 = nn.Sequential(Conv2D(9, 32, 3, padding=1), nn.ReLU())
+        self.conv2 = nn.Sequential(Conv2D(32, 32, 3, padding=1), nn.ReLU(), Conv2D(32, 32, 3, padding=1))
+        self.conv3 = nn.Sequential(Conv2D(32, 32, 3, padding=1), nn.ReLU(), Conv2D(32, 32, 3, padding=1))
+        self.final_conv = Conv2D(32, 1, 3, padding=1)
 
     def forward(self, image, seg1, seg2, attention, time):
         """Logits ``[B, 1, H, W]`` of one object.

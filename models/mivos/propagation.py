@@ -20,7 +20,7 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from models.backbones.resnet import ResNet
-from models.layers import resize
+from models.layers import Conv2D, resize
 from models.layers.init import constant_, normal_, torch_default_
 from models.mivos.aggregation import aggregate_wbg_channel
 from models.mivos.memory import attention, read, read_dense, rows, scaled_query
@@ -292,8 +292,8 @@ class KeyValue(nn.Layer):
 
     def __init__(self, channels: int, width: int):
         super().__init__()
-        self.key_proj = nn.Conv2D(channels, width // 4, 3, padding=1)
-        self.val_proj = nn.Conv2D(channels, width, 3, padding=1)
+        self.key_proj = Conv2D(channels, width // 4, 3, padding=1)
+        self.val_proj = Conv2D(channels, width, 3, padding=1)
 
     def forward(self, x):
         return self.key_proj(x), self.val_proj(x)
@@ -307,7 +307,7 @@ class Decoder(nn.Layer):
         self.compress = ResBlock(2 * width, width)
         self.up_16_8 = UpsampleBlock(f8, width, width // 2)
         self.up_8_4 = UpsampleBlock(f4, width // 2, width // 2)
-        self.pred = nn.Conv2D(width // 2, 1, 3, padding=1)
+        self.pred = Conv2D(width // 2, 1, 3, padding=1)
 
     def skips(self, f8, f4):
         """The part that knows no object."""
@@ -324,7 +324,7 @@ class UpsampleBlock(nn.Layer):
 
     def __init__(self, skip_channels: int, up_channels: int, out_channels: int):
         super().__init__()
-        self.skip_conv1 = nn.Conv2D(skip_channels, up_channels, 3, padding=1)
+        self.skip_conv1 = Conv2D(skip_channels, up_channels, 3, padding=1)
         self.skip_conv2 = ResBlock(up_channels, up_channels)
         self.out_conv = ResBlock(up_channels, out_channels)
 
@@ -340,9 +340,9 @@ class ResBlock(nn.Layer):
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
-        self.downsample = None if in_channels == out_channels else nn.Conv2D(in_channels, out_channels, 3, padding=1)
-        self.conv1 = nn.Conv2D(in_channels, out_channels, 3, padding=1)
-        self.conv2 = nn.Conv2D(out_channels, out_channels, 3, padding=1)
+        self.downsample = None if in_channels == out_channels else Conv2D(in_channels, out_channels, 3, padding=1)
+        self.conv1 = Conv2D(in_channels, out_channels, 3, padding=1)
+        self.conv2 = Conv2D(out_channels, out_channels, 3, padding=1)
 
     def forward(self, x):
         residual = self.conv2(F.relu(self.conv1(F.relu(x))))

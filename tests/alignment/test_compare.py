@@ -173,6 +173,18 @@ def test_a_trajectory_shares_one_yardstick():
     assert shared == {"train/losses": 4e-6, "train/param:a": 4e-6, "forward/logits": 2e-7}
 
 
+def test_a_metric_that_jumps_does_not_widen_the_rule_of_the_losses():
+    own = {"short_training/losses": 1e-6, "short_training/metric:top1": 1e-2, "short_training/metric:top5": 1e-9}
+    shared = compare.share_yardsticks(own, {"short_training"})
+    assert shared == {"short_training/losses": 1e-6, "short_training/metric:top1": 1e-2,
+                      "short_training/metric:top5": 1e-2}
+
+
+def test_a_metric_may_stray_as_far_as_the_training_before_it():
+    own = {"short_training/losses": 1e-4, "short_training/metric:miou": 1e-8}
+    assert compare.share_yardsticks(own, {"short_training"})["short_training/metric:miou"] == 1e-4
+
+
 def test_first_divergence_keeps_the_order_of_execution():
     good, bad = Verdict("forward/a", True, 0, 1), Verdict("forward/b", False, 2, 1, "values")
     assert compare.first_divergence([good, bad, Verdict("forward/c", False, 9, 1, "values")]) is bad

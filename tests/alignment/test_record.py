@@ -44,3 +44,10 @@ def test_the_command(madeup, tmp_path, capsys):
             command.main(["record", *arguments, str(tmp_path / "x")])
         assert stop.value.code == 2
     assert "madeup has no case large; it has small" in capsys.readouterr().err
+
+
+def test_a_case_on_a_prepared_data_set_cannot_be_recorded(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        command.main(["record", "avs", "mini_50_steps", str(tmp_path / "x")])
+    assert stop.value.code == 2 and not (tmp_path / "x").exists()
+    assert "avs has no case mini_50_steps; it has pvt_small_s4" in capsys.readouterr().err

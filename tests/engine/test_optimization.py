@@ -3,6 +3,7 @@ import paddle
 import pytest
 import torch
 
+from engine.clipping import global_norm
 from engine.optimization import GlobalNorm, Group, Optimizer, PaddleGlobalNorm, PerTensorNorm, Value
 from engine.schedules import constant, cosine, multistep
 
@@ -140,6 +141,23 @@ def test_clipping_equals_paddle(clip, theirs):
     clip(list(parameters.values()))
     for ours, (_, wanted) in zip(parameters.values(), theirs([(p, p.grad) for p in twins.values()]), strict=True):
         np.testing.assert_allclose(ours.grad.numpy(), wanted.numpy(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype, allowed", [("float32", 1e-6), ("float64", 1e-14)])
+def test_the_norm_of_a_large_gradient_is_exact_to_rounding(dtype, allowed):
+    values = np.random.default_rng(0).normal(size=400_000).astype(dtype)
+    parameter = paddle.create_parameter([values.size], dtype)
+    (parameter * paddle.to_tensor(values)).sum().backward()
+    exact = np.sqrt((values.astype("float64") ** 2).sum())
+    assert abs(global_norm([parameter]).item() / exact - 1) < allowed
+    PerTensorNorm(1.0)([parameter])
+    assert abs(np.linalg.norm(parameter.grad.numpy().astype("float64")) - 1) < allowed
+
+
+def test_the_norm_of_half_precision_does_not_overflow():
+    parameter = paddle.to_tensor(np.zeros(3, "float16"), stop_gradient=False)
+    parameter.grad = paddle.to_tensor(np.array([300, 400, 0], "float16"))
+    assert global_norm([parameter]).item() == 500.0
 
 
 def test_clipping_nothing_is_allowed():

@@ -4,6 +4,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from alignment import short_training
 from alignment.compare import Allowance
 
 SYSTEM = "actionclip"
@@ -30,7 +31,15 @@ def manifests() -> list[dict[str, Any]]:
     """Small built-in cases, one for each way to fuse frames."""
     return [_case("transf", "Transf", 3), _case("meanp", "meanP", 2), _case("lstm", "LSTM", 3),
             _case("conv1d_tsm", "Conv_1D", 4, tsm=True), _case("transf_cls", "Transf_cls", 3),
-            _case("joint", "meanP", 2, joint=True), _data()]
+            _case("joint", "meanP", 2, joint=True), _data(), _training()]
+
+
+def _training() -> dict[str, Any]:
+    """The mini run, its warm-up shortened to see the cosine too, and with the original's idle first updates."""
+    return short_training.manifest(
+        SYSTEM, run="configs/actionclip/mini.yaml", layout="colour_motion", names="models.actionclip:upstream_name",
+        overrides=["data.root={data}", "output_dir={data}_output", "train.workers=0", "optimizer.skip_idle=false",
+                   "optimizer.warmup_epochs=1"])
 
 
 def _padded(texts: list[list[int]], length: int) -> list[list[int]]:

@@ -7,6 +7,7 @@ import numpy as np
 import paddle
 
 from alignment import paddle_tools as tools
+from alignment import paddle_training
 from alignment.bundle import Run
 from alignment.cases import clip_outputs
 from alignment.streams import LegacyNumpy, PythonRandom
@@ -30,7 +31,8 @@ def blocks_upstream(name: str) -> str:
 def stages(network: str) -> dict:
     """Stage name -> function of a :class:`Run`."""
     return {"forward": forward, "loss": loss, "metric": metric, "backward": backward, "train": train,
-            "tokens": tokens, "sampling": sampling, "transform": transform, "schedule": schedule}
+            "tokens": tokens, "sampling": sampling, "transform": transform, "schedule": schedule,
+            "short_training": paddle_training.train}
 
 
 def build(run: Run) -> ActionCLIP:

@@ -7,6 +7,7 @@ import torch
 from alignment import torch_tools as tools
 from alignment.bundle import Run
 from alignment.cases import clip_outputs
+from alignment.cases.actionclip import twin_training
 from alignment.reference import actionclip as reference
 from alignment.reference import actionclip_data as data
 
@@ -14,7 +15,8 @@ from alignment.reference import actionclip_data as data
 def stages(network: str) -> dict:
     """Stage name -> function of a :class:`Run`."""
     return {"forward": forward, "loss": loss, "metric": metric, "backward": backward, "train": train,
-            "tokens": data.tokens, "sampling": data.sampling, "transform": data.transform, "schedule": data.schedule}
+            "tokens": data.tokens, "sampling": data.sampling, "transform": data.transform, "schedule": data.schedule,
+            "short_training": twin_training.mini_training}
 
 
 def make(config: dict) -> reference.ActionCLIP:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from alignment import short_training
 from alignment.compare import Allowance
 
 SYSTEM = "avs"
@@ -15,6 +16,8 @@ ONLY_IN_TWIN = (
     r"tpavi_b\d(\.[\w.]+)?(#\d+)?$",
     # Called as functions, with the taps that can meet the map only.
     r"conv\d\.conv2d_list\.\d(#\d+)?$",
+    # The two largest enlarged maps are never made (see models/layers/enlarged.py).
+    r"/(path1|output_conv\.1)$",
 )
 
 _STAGES = {
@@ -40,7 +43,16 @@ def manifests() -> list[dict[str, Any]]:
                  vv=True, pvt=small_pvt)
     resnet = _case("resnet50_ms3_small", "resnet", "MS3", frames=5, size=(64, 32), channel=16,
                    loss={**_KL, "euclidean_flag": True, "norm_fea": True})
-    return [pvt, both, resnet, _tpavi(), _losses(), _mel()]
+    return [pvt, both, resnet, _tpavi(), _losses(), _mel(), _training()]
+
+
+def _training() -> dict[str, Any]:
+    """The mini run of MS3 with the semantic-aware loss of the published one."""
+    return short_training.manifest(
+        SYSTEM, run="configs/avs/mini_ms3.yaml", layout="avsbench", names="models.avs:upstream_name",
+        overrides=["data.root={data}", "output_dir={data}_output", "train.batch_size=2", "loss.sound=true"],
+        companions={"vggish": {"make": "alignment.cases.avs.ours:vggish_of",
+                               "names": "models.backbones.vggish:upstream_name"}})
 
 
 def _case(name: str, backbone: str, task: str, *, frames: int, size: tuple[int, int], channel: int, loss: dict,

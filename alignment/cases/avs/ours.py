@@ -10,6 +10,7 @@ import paddle
 from PIL import Image
 
 from alignment import paddle_tools as tools
+from alignment import paddle_training, short_training
 from alignment.bundle import Run
 from alignment.cases.avs import (
     block_inputs,
@@ -27,8 +28,10 @@ from datasets.resampling import kaiser_best
 from engine.optimization import Group, Optimizer
 from losses.audio_visual import mask_loss, sound_loss_ms3, sound_loss_s4
 from metrics import audio_visual as metrics
+from models import conversion
 from models.avs import TPAVI, AVSNet, upstream_name
 from models.backbones.vggish import VGGish, postprocess
+from systems.avs import AVS
 
 # Layers of ours that are functions in the original.
 OURS_ONLY = re.compile(r"\.(drop_path|mlp\.dwconv|upscale|relu|maxpool)(#\d+)?$")
@@ -39,7 +42,8 @@ def stages(network: str) -> dict:
         return {"forward": vggish_forward, "backward": vggish_backward, "train": vggish_train,
                 "postprocess": vggish_postprocess, "mel": mel}
     return {"forward": forward, "metric": metric, "loss": loss, "backward": backward,
-            "backward_train": backward_train, "train": train, "sampling": sampling, "transform": transform}
+            "backward_train": backward_train, "train": train, "sampling": sampling, "transform": transform,
+            "short_training": mini_training}
 
 
 def build(run: Run) -> AVSNet:
@@ -63,6 +67,18 @@ def forward(run: Run) -> dict[str, np.ndarray]:
         if sounds[k] is not None:
             made[f"a{k + 1}"] = sounds[k].numpy()
     return made
+
+
+def vggish_of(system: AVS) -> VGGish:
+    """The frozen ears of a run, which training needs beside the network."""
+    return system.listener.vggish
+
+
+def mini_training(run: Run) -> dict[str, np.ndarray]:
+    def ready(system: AVS, material: short_training.Material, run: Run) -> None:
+        vggish_of(system).to(dtype=run.dtype)
+        conversion.load(vggish_of(system), material.companions["vggish"]["ours"], "the prepared weights")
+    return paddle_training.train(run, ready)
 
 
 def loss_of(task, pred, mask, sounds, maps, *, sa_loss_flag, count_stages=(), lambda_1=0.0, mask_pooling_type="avg",

@@ -15,6 +15,7 @@ from alignment.cases.avs import (
     metric_inputs,
     network_arguments,
     of_first_frames,
+    twin_training,
     vggish_widths,
 )
 from alignment.reference import avs_data
@@ -29,7 +30,7 @@ def stages(network: str) -> dict:
                 "postprocess": vggish_postprocess, "mel": avs_data.mel}
     return {"forward": forward, "metric": metric, "loss": loss, "backward": backward,
             "backward_train": backward_train, "train": train, "sampling": avs_data.sampling,
-            "transform": avs_data.transform}
+            "transform": avs_data.transform, "short_training": twin_training.mini_training}
 
 
 def state_entries(manifest: dict) -> list[list]:

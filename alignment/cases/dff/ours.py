@@ -7,7 +7,7 @@ import numpy as np
 import paddle
 
 from alignment import paddle_tools as tools
-from alignment import streams
+from alignment import paddle_training, streams
 from alignment.cases.dff import (
     CROPS,
     SCHEDULE_STEPS,
@@ -38,7 +38,8 @@ from systems.dff_schedules import article_rate
 def stages(network: str) -> dict:
     """Stage functions by base name of ``dff``, ``pspnet``, ``flownets`` or ``warp``."""
     return {"dff": {"forward": _dff_forward, "loss": _dff_loss, "backward": _dff_backward,
-                    "evaluate": _dff_evaluate, "train": _dff_train},
+                    "evaluate": _dff_evaluate, "train": _dff_train,
+                    "short_training": paddle_training.train},
             "pspnet": {"forward": _psp_forward, "loss": _psp_losses, "backward": _psp_backward,
                        "bn_train": _psp_bn_train, "train": _psp_train},
             "flownets": {"forward": _flow_forward, "forward_train": _flow_forward_train, "loss": _flow_loss,
@@ -48,6 +49,11 @@ def stages(network: str) -> dict:
 
 
 # ------------------------------------------------------------------ networks from a state dict
+
+def mini_name(name: str) -> str:
+    """Upstream's name of an entry of the mini run's network: the article's, with FlowNetPytorch's own flow network."""
+    return models.upstream_name(name, backbone="csail", flownet="full")
+
 
 def _names(run):
     """Which of the published name tables the state uses."""

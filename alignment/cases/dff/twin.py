@@ -18,6 +18,7 @@ from alignment.cases.dff import (
     recorded,
     scored_labels,
     trained_term,
+    twin_training,
     warp_arguments,
 )
 from alignment.reference import dff as reference
@@ -27,7 +28,8 @@ from alignment.reference import dff_data
 def stages(network: str) -> dict:
     """Stage functions by base name of ``dff``, ``pspnet``, ``flownets`` or ``warp``."""
     return {"dff": {"forward": _dff_forward, "loss": _dff_loss, "backward": _dff_backward,
-                    "evaluate": _dff_evaluate, "train": _dff_train},
+                    "evaluate": _dff_evaluate, "train": _dff_train,
+                    "short_training": twin_training.mini_training},
             "pspnet": {"forward": _psp_forward, "loss": _psp_losses, "backward": _psp_backward,
                        "bn_train": _psp_bn_train, "train": _psp_train},
             "flownets": {"forward": _flow_forward, "forward_train": _flow_forward_train, "loss": _flow_loss,

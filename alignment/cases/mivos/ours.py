@@ -13,6 +13,7 @@ from alignment.cases.mivos import (
     S2M_PHASES,
     fusion_phases,
     inputs,
+    ours_training,
     stage_functions,
 )
 from alignment.paddle_tools import Recorder, build, entries, gradients
@@ -29,7 +30,7 @@ from models.mivos.inference_core import InferenceCore
 
 def stages(network: str) -> dict:
     """Stage name -> function(run) -> arrays, for ``propagation``, ``fusion`` or ``s2m``."""
-    return stage_functions(globals(), network)
+    return stage_functions(globals() | {"mini_training": ours_training.mini_training}, network)
 
 
 def tensors(arrays):

@@ -13,6 +13,7 @@ from alignment.cases.mivos import (
     fusion_phases,
     inputs,
     stage_functions,
+    twin_training,
 )
 from alignment.reference import mivos as nets
 from alignment.reference import mivos_core as core
@@ -34,7 +35,7 @@ def state_entries(manifest: dict) -> list[list]:
 
 def stages(network: str) -> dict:
     """Stage name -> function(run) -> arrays, for ``propagation``, ``fusion`` or ``s2m``."""
-    return stage_functions(globals(), network)
+    return stage_functions(globals() | {"mini_training": twin_training.mini_training}, network)
 
 
 def tensors(arrays):

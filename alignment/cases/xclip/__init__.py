@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from alignment import short_training
 from alignment.compare import Allowance
 
 SYSTEM = "xclip"
@@ -19,7 +20,14 @@ _TEXTS = [[58, 3, 17, 59], [58, 44, 59], [58, 5, 59, 7, 59], [58, 9, 9, 1, 30, 1
 def manifests() -> list[dict[str, Any]]:
     """Small built-in cases."""
     return [_case("frozen_text", T=4), _case("trained_text", T=3, use_cache=False, mit_layers=2, prompts_layers=1),
-            _data()]
+            _data(), _training()]
+
+
+def _training() -> dict[str, Any]:
+    """The mini run, its warm-up shortened to see the cosine too."""
+    return short_training.manifest(
+        SYSTEM, run="configs/xclip/mini.yaml", layout="colour_motion", names="models.xclip:upstream_name",
+        overrides=["data.root={data}", "output_dir={data}_output", "train.workers=0", "optimizer.warmup_epochs=1"])
 
 
 def _case(name: str, **flags: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import numpy as np
 import paddle
 
 from alignment import paddle_tools as tools
+from alignment import paddle_training
 from alignment.bundle import Run
 from alignment.cases import clip_outputs
 from datasets import blending, color_jitter, multi_scale_crop, segment_sampling
@@ -26,7 +27,8 @@ LABEL_LISTS = ("kinetics_400", "kinetics_600", "hmdb_51", "ucf_101")
 def stages(network: str) -> dict:
     """Stage name -> function of a :class:`Run`."""
     return {"forward": forward, "loss": loss, "backward": backward, "train": train, "tokens": tokens,
-            "sampling": sampling, "transform": transform, "blending": blend, "metric": metric, "schedule": schedule}
+            "sampling": sampling, "transform": transform, "blending": blend, "metric": metric, "schedule": schedule,
+            "short_training": paddle_training.train}
 
 
 def build(run: Run) -> XCLIP:

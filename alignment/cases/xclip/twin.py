@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from alignment import torch_tools as tools
 from alignment.bundle import Run
 from alignment.cases import clip_outputs
+from alignment.cases.xclip import twin_training
 from alignment.reference import xclip as reference
 from alignment.reference import xclip_data as data
 
@@ -16,7 +17,7 @@ def stages(network: str) -> dict:
     """Stage name -> function of a :class:`Run`."""
     return {"forward": forward, "loss": loss, "backward": backward, "train": train, "tokens": data.tokens,
             "sampling": data.sampling, "transform": data.transform, "blending": data.blending, "metric": data.metric,
-            "schedule": data.schedule}
+            "schedule": data.schedule, "short_training": twin_training.mini_training}
 
 
 def state_entries(manifest: dict) -> list[list]:

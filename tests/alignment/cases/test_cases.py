@@ -8,11 +8,15 @@ import pytest
 
 pytest.importorskip("torch")
 
+from alignment import short_training
 from alignment.align import available_systems
 from alignment.bundle import Run
 from alignment.cases import clip_outputs
 from alignment.cases.dff import in_order, recorded, trained_term
 from alignment.cases.mivos import inputs, manifests
+from datasets.synthetic import LAYOUTS
+from engine import config as configuration
+from systems import SYSTEMS, find_system
 
 
 @pytest.mark.parametrize("system", available_systems())
@@ -21,6 +25,28 @@ def test_only_cases_without_a_network_say_that_they_have_none(system):
     for manifest in importlib.import_module(f"alignment.cases.{system}").manifests():
         if manifest.get("state") == []:
             assert twin.state_entries(manifest) == [], manifest["case"]
+
+
+def test_every_system_has_cases():
+    assert available_systems() == sorted(SYSTEMS)
+
+
+@pytest.mark.parametrize("system", sorted(SYSTEMS))
+def test_the_first_steps_of_every_mini_run_can_be_trained_on_both_sides(system):
+    sides = [importlib.import_module(f"alignment.cases.{system}.{side}") for side in ("ours", "twin")]
+    found = [one for one in importlib.import_module(f"alignment.cases.{system}").manifests() if "prepare" in one]
+    assert [manifest["case"] for manifest in found] == ["mini_50_steps"]
+    for side in sides:
+        assert short_training.STAGE in side.stages(found[0]["network"])
+    request = found[0]["prepare"]
+    assert request["steps"] == 50 and request["layout"] in LAYOUTS
+    config = configuration.load(find_system(system).Config, request["run"],
+                                [text.replace("{data}", "/prepared/data") for text in request["overrides"]])
+    assert config.system == system and config.data.root == "/prepared/data"
+    for about in ({"names": request["names"]}, *request["companions"].values()):
+        for path in about.values():
+            module, function = path.split(":")
+            assert callable(getattr(importlib.import_module(module), function)), path
 
 
 def test_a_single_object_needs_no_selector():
