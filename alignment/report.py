@@ -38,7 +38,7 @@ class Cell:
 
 
 def write(folder: Path, outcomes: list[Outcome], gaps: list[str], *, seconds: float, processor: float,
-          jobs: int, arguments: list[str]) -> Path:
+          jobs: int, arguments: list[str], left: list[str] = ()) -> Path:
     """Write the report of a run into ``folder``.
 
     Returns:
@@ -47,7 +47,7 @@ def write(folder: Path, outcomes: list[Outcome], gaps: list[str], *, seconds: fl
     folder.mkdir(parents=True, exist_ok=True)
     customary = {system: official.write(folder / system / "result", found)
                  for system, found in by_system(outcomes).items()}
-    content = collect(outcomes, gaps, customary, seconds=seconds,
+    content = collect(outcomes, gaps, customary, seconds=seconds, left=list(left),
                       environment=environment(outcomes, jobs, processor, arguments))
     engine = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined,
                                 autoescape=lambda name: bool(name) and ".html" in name, trim_blocks=True,
@@ -70,7 +70,7 @@ def by_system(outcomes: list[Outcome]) -> dict[str, list[Outcome]]:
 
 
 def collect(outcomes: list[Outcome], gaps: list[str], customary: dict[str, dict[str, str]], *, seconds: float,
-            environment: dict[str, str]) -> dict[str, Any]:
+            environment: dict[str, str], left: list[str] = ()) -> dict[str, Any]:
     """Everything the templates print."""
     lines = [line for outcome in outcomes for line in outcome.lines]
     firsts = [line for outcome in outcomes for line in outcome.first_divergences()]
@@ -78,7 +78,7 @@ def collect(outcomes: list[Outcome], gaps: list[str], customary: dict[str, dict[
     return {
         "passed": bool(outcomes) and not gaps and all(outcome.passed for outcome in outcomes),
         "systems": [_system(name, found, customary.get(name, {})) for name, found in by_system(outcomes).items()],
-        "steps": STEPS, "lines": len(lines), "failures": failures, "first_lines": firsts, "gaps": gaps,
+        "steps": STEPS, "lines": len(lines), "failures": failures, "first_lines": firsts, "gaps": gaps, "left": left,
         "logs": official.POINTS,
         "errors": [(outcome.unit.title, where, error) for outcome in outcomes
                    for where, error in outcome.errors.items()],
@@ -179,7 +179,7 @@ def to_json(outcomes: list[Outcome], content: dict[str, Any]) -> dict[str, Any]:
     """The whole run as plain JSON: every verdict with the command that repeats it."""
     return {
         "passed": content["passed"], "seconds": round(content["seconds"], 1), "limits": content["limits"],
-        "environment": content["environment"], "gaps": content["gaps"],
+        "environment": content["environment"], "gaps": content["gaps"], "left": content["left"],
         "customary": {system["name"]: system["customary"] for system in content["systems"]},
         "cases": [{"system": outcome.unit.system, "case": outcome.unit.case, "source": outcome.unit.source,
                    "side": outcome.unit.side, "passed": outcome.passed, "seconds": round(outcome.seconds, 1),
