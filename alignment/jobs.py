@@ -125,7 +125,7 @@ def memory_of(bundle: Bundle, stages: list[str]) -> float:
     Adam remembers, and the arrays that are handed on."""
     bytes_each = 20
     if any(split_stage(stage)[1] == "float64" for stage in stages):
-        bytes_each = 46 if "train64" in stages else 34
+        bytes_each = 54 if "train64" in stages else 34
     return BASE + parameters(bundle) * bytes_each / 1e3
 
 
