@@ -22,7 +22,7 @@ STEPS = 50
 
 
 def manifest(system: str, *, run: str, layout: str, names: str, overrides: list[str], network: str | None = None,
-             companions: dict[str, dict[str, str]] | None = None) -> dict[str, Any]:
+             companions: dict[str, dict[str, str]] | None = None, case: str = "mini_50_steps") -> dict[str, Any]:
     """A built-in case that trains ``STEPS`` steps.
 
     Args:
@@ -35,7 +35,7 @@ def manifest(system: str, *, run: str, layout: str, names: str, overrides: list[
         companions: frozen networks that training needs beside it, by name: ``make`` is ``module:function`` that takes
             the system and returns one, ``names`` as above.
     """
-    return {"system": system, "case": "mini_50_steps", "network": network or system, "config": {}, "salt": "mini",
+    return {"system": system, "case": case, "network": network or system, "config": {}, "salt": "mini",
             "inputs": {}, "state": [["(from the preparing process)", [0], "float32"]], "prepare": {
                 "run": run, "layout": layout, "names": names, "overrides": overrides, "steps": STEPS,
                 "companions": companions or {}},
