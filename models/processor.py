@@ -33,7 +33,21 @@ def keep_freed_memory() -> None:
     all its pages are then mapped and cleared again by the next tensor, which takes longer than most operations on it.
     Only glibc can be asked; MALLOC_TRIM_THRESHOLD_ in the environment leaves everything to the user.
     """
-    if platform.libc_ver()[0] == "glibc" and "MALLOC_TRIM_THRESHOLD_" not in os.environ:
+    if _may_be_asked():
         library = ctypes.CDLL(None)
         library.mallopt(M_MMAP_MAX, 0)
         library.mallopt(M_TRIM_THRESHOLD, KEPT)
+
+
+def release_freed_memory() -> None:
+    """Give freed memory back to the system now; for a long loop that keeps something small of every step.
+
+    What is kept comes to lie in the holes that large tensors left. The next tensor of that size no longer fits there
+    and is put on top: without this the process grows by several MB a step although it holds next to nothing.
+    """
+    if _may_be_asked():
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _may_be_asked() -> bool:
+    return platform.libc_ver()[0] == "glibc" and "MALLOC_TRIM_THRESHOLD_" not in os.environ

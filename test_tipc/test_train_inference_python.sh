@@ -148,10 +148,11 @@ func_inference() { # branch run model_dir input eager gpus quantised: the grid o
 }
 
 eager_and_inference() { # branch run model_dir input export_py weights gpus quantised
-    local branch=$1 run=$2 model_dir=$3 input=$4 export_py=$5 weights=$6 gpus=$7 quantised=$8 eager="${2}/eager.npz"
+    local branch=$1 run=$2 model_dir=$3 input=$4 export_py=$5 weights=$6 gpus=$7 quantised=$8 eager="${2}/eager.npz" graph=""
+    [[ "$inference_py" =~ --graph[=\ ]+([A-Za-z0-9_]+) ]] && graph="--graph=${BASH_REMATCH[1]}" # of several the one of line 40
     if [[ "$export_py" == *export_model.py* ]]; then
         run_step "$branch" "eager outputs" "${run}/eager.log" \
-            "$python ${export_py/export_model.py/test_tipc/eager_outputs.py} ${export_weight_key}=${weights} --input=${input} --model_dir=${model_dir} --output=${eager}" || return 1
+            "$(join_words "$python" "${export_py/export_model.py/test_tipc/eager_outputs.py}" "$graph") ${export_weight_key}=${weights} --input=${input} --model_dir=${model_dir} --output=${eager}" || return 1
         require_file "$branch" "eager outputs" "$eager" || return 1
     else
         eager=""

@@ -3,6 +3,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -30,6 +31,19 @@ def test_train_leaves_what_it_promises(trained):
     assert {"latest", "best", "log.jsonl", "curves.png", "config.yaml"} <= {path.name for path in trained.iterdir()}
     records = [json.loads(line) for line in (trained / "log.jsonl").read_text().splitlines()]
     assert sum(record.get("kind") == "train" for record in records) == 3
+
+
+def test_processes_have_joined_before_the_first_weights(monkeypatch):
+    import train  # statistics of the first weights may be averages over all processes
+
+    order = []
+    system = SimpleNamespace(network=lambda: order.append("network"), initial_weights=lambda _: order.append("weights"))
+    command = SimpleNamespace(system=system, config=SimpleNamespace(seed=0, output_dir="none"))
+    monkeypatch.setattr(train, "parse", lambda *arguments: command)
+    monkeypatch.setattr(train.distributed, "initialize", lambda: order.append("joined"))
+    monkeypatch.setattr(train, "fit", lambda *arguments, **options: SimpleNamespace(best=None))
+    train.main()
+    assert order == ["joined", "network", "weights"]
 
 
 def test_resume_continues(trained, miniature):

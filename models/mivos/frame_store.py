@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from models.processor import release_freed_memory
+
 
 class FrameStore:
     """One array per frame, in memory or, with a folder, in files. Old values stay readable for :meth:`restore`."""
@@ -54,8 +56,10 @@ class LabelMaps:
     ``maps[t]`` is a fresh array ``[H, W]``; ``maps[t] = labels`` replaces a frame.
     """
 
+    RELEASE = 16  # frames; the few kB that stay of each would keep the heap from using freed memory again
+
     def __init__(self, length: int, size: tuple[int, int]):
-        self.shape = (length, *size)
+        self.shape, self._written = (length, *size), 0
         self._packed: list[bytes] = [zlib.compress(bytes(size[0] * size[1]), 1)] * length
 
     def __len__(self) -> int:
@@ -69,6 +73,9 @@ class LabelMaps:
             raise ValueError(f"frame {frame}: expected uint8 labels {list(self.shape[1:])}, got {labels.dtype} "
                              f"{list(labels.shape)}")
         self._packed[frame] = zlib.compress(np.ascontiguousarray(labels), 1)
+        self._written += 1
+        if self._written % self.RELEASE == 0:
+            release_freed_memory()
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return (self[frame] for frame in range(len(self)))

@@ -53,3 +53,27 @@ def test_a_tensor_takes_the_memory_of_the_one_before():
                               text=True, check=True)
         return int(done.stdout.split()[-1])
     assert pages() < 2000 < 20 * 4096 <= pages(MALLOC_TRIM_THRESHOLD_="131072", MALLOC_MMAP_THRESHOLD_="131072")
+
+
+HOLES = """
+import models, paddle
+from models import processor
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 / 1e6
+large, small = [], []
+for _ in range(20):
+    large.append(paddle.ones([10, 1024, 256]))
+    small.append(bytes(4000))  # lies between two large ones and stays
+full = resident()
+large.clear()
+kept = resident()
+processor.release_freed_memory()
+print(full - kept, full - resident())
+"""
+
+
+@pytest.mark.skipif(processor.platform.libc_ver()[0] != "glibc", reason="only glibc keeps what is freed")
+def test_freed_memory_is_given_back_when_asked():
+    done = subprocess.run([sys.executable, "-c", HOLES], capture_output=True, text=True, check=True)
+    before, after = map(float, done.stdout.split())
+    assert before < 60 and after > 150  # MB of about 210

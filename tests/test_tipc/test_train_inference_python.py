@@ -91,6 +91,13 @@ def test_whole_infer(tipc):
     assert done.calls == (GOLDEN / "whole_infer.txt").read_text().splitlines()
 
 
+@pytest.mark.parametrize("option", ["--graph query", "--graph=query --repeats 2"])
+def test_of_several_graphs_the_eager_network_answers_for_the_one_that_is_run(tipc, option):
+    done = tipc.run(SCRIPT, tipc.config(line40=f"inference:deploy/infer.py {option}"), LITE)
+    eager = [call for call in done.calls if "eager_outputs.py" in call]
+    assert done.status == 0 and len(eager) == 2 and all(" --graph=query " in call for call in eager)
+
+
 def test_low_precision_only_with_onednn(tipc):
     config = tipc.config(line15="trainer:norm_train", line43="--cpu_threads:1", line44="--batch_size:1",
                          line46="--precision:fp32|bf16")

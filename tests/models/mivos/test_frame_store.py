@@ -35,3 +35,12 @@ def test_frame_store_keeps_what_a_state_needs(in_files, tmp_path):
     assert 4 in store and 5 not in store and store[4].all()
     store.tidy()
     assert len(list(tmp_path.iterdir())) == in_files
+
+
+def test_label_maps_of_a_long_video_release_freed_memory_now_and_then(monkeypatch):
+    released = []
+    monkeypatch.setattr("models.mivos.frame_store.release_freed_memory", lambda: released.append(True))
+    maps = LabelMaps(40, (2, 3))
+    for t in range(40):
+        maps[t] = np.zeros((2, 3), np.uint8)
+    assert len(released) == 2
