@@ -6,15 +6,26 @@ SYSTEM ?= all
 CONFIG ?= test_tipc/configs/mvf/train_infer_python.txt
 MODE ?= lite_train_lite_infer
 
-.PHONY: align faults test lint tipc bench clean
+.PHONY: align thorough faults test lint tipc bench clean
 
 $(VENV)/.installed: requirements.txt requirements-align.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
+# The main job: each planted fault in one system, then all alignments; one page with both.
 align: $(VENV)/.installed
-	$(BIN)/python -m alignment $(SYSTEM) --golden --report report
+	status=0; \
+	$(BIN)/python -m alignment faults $(SYSTEM) --reduced --report report || status=1; \
+	$(BIN)/python -m alignment $(SYSTEM) --golden --report report || status=1; \
+	exit $$status
+
+# The same with nothing left out: every fault in every system, recorded training of the largest networks.
+thorough: $(VENV)/.installed
+	status=0; \
+	$(BIN)/python -m alignment faults $(SYSTEM) --report report || status=1; \
+	$(BIN)/python -m alignment $(SYSTEM) --thorough --report report || status=1; \
+	exit $$status
 
 faults: $(VENV)/.installed
 	$(BIN)/python -m alignment faults all --report report

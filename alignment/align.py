@@ -6,37 +6,27 @@ and on the twin; each tensor gets a verdict by the one rule of ``alignment/compa
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import functools
 import importlib
 import os
 import pkgutil
 import resource
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
 from alignment import cases, golden, initialization, twins, worker
 from alignment.bundle import Bundle, find_bundles, split_stage
+from alignment.jobs import Job, memory_of, outcomes_of, parameters, repeats
 from alignment.results import GOLDEN, RULE, TWIN, Line, Outcome, Unit, step_of
 
 STEPS = ("init", "data", "forward", "metric", "loss", "backward", "train")
 GUIDE_STEPS = {"step1": "forward", "step2": "metric", "step3": "loss", "step4": "backward"}
 SHOWN_FAILURES = 8  # of one case on the console; the report has all
-
-
-@dataclass(frozen=True)
-class Job:
-    """One unit of work, and how long it may take compared with others."""
-
-    unit: Unit
-    run: Callable[[], Outcome]
-    weight: float
 
 
 def available_systems() -> list[str]:
@@ -53,7 +43,11 @@ def align_command(arguments: list[str]) -> int:
         dtypes = ["float32", "float64"] if options.dtype == "both" else [options.dtype]
         if options.jobs < 1:
             raise ValueError(f"--jobs {options.jobs}: at least one process is needed")
-        jobs = plan(systems, steps, dtypes, golden_sides(options), options.case)
+        sides = golden_sides(options)
+        # Whoever names a step or a case wants all of it.
+        thorough = options.thorough or named_steps or options.case is not None
+        jobs = plan(systems, steps, dtypes, sides, options.case, thorough)
+        left = [] if thorough else left_out(systems, steps, dtypes, sides)
     except ValueError as error:
         parser.error(str(error))
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // options.jobs)))
@@ -66,11 +60,13 @@ def align_command(arguments: list[str]) -> int:
     seconds, processor = time.perf_counter() - started, processor_seconds()
     gaps = find_gaps(outcomes, systems, steps if named_steps else [])
     _print_totals(outcomes, gaps, seconds, processor)
+    if left:
+        _say(f"{len(left)} recorded stages of large networks, mostly repetitions, are left to --thorough")
     failed = bool(gaps) or not outcomes or not all(outcome.passed for outcome in outcomes)
     if options.report:
         from alignment import report
         folder = report.write(Path(options.report), outcomes, gaps, seconds=seconds, processor=processor,
-                              jobs=options.jobs, arguments=arguments)
+                              jobs=options.jobs, arguments=arguments, left=left)
         _say(f"report: {folder / 'index.html'}")
     return 1 if failed else 0
 
@@ -91,6 +87,9 @@ def _parser() -> argparse.ArgumentParser:
                         help="also the golden bundles below alignment/golden (default)")
     parser.add_argument("--golden-side", choices=("both", "paddle", "torch"), default="both",
                         help="whom the bundles judge: our network, our torch twin, or both (default)")
+    parser.add_argument("--thorough", action="store_true",
+                        help="also the recorded stages that take long and mostly repeat others: the twin in float32 "
+                             "and float32 training of networks over 10 million parameters, training over 100 million")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N",
                         help="processes at a time (default: one a processor)")
     return parser
@@ -126,8 +125,9 @@ def split_names(names: list[str]) -> tuple[list[str], list[str], bool]:
             bool(steps))
 
 
-def plan(systems: list[str], steps: list[str], dtypes: list[str], sides: list[str], only: str | None) -> list[Job]:
-    """What is to be run, the longest first.
+def plan(systems: list[str], steps: list[str], dtypes: list[str], sides: list[str], only: str | None,
+         thorough: bool = True) -> list[Job]:
+    """What is to be run, the longest first; ``thorough``: with the stages of :func:`alignment.jobs.repeats`.
 
     Raises:
         ValueError: if ``only`` names no case or bundle of these systems.
@@ -147,7 +147,7 @@ def plan(systems: list[str], steps: list[str], dtypes: list[str], sides: list[st
         for folder in _bundle_folders(system) if sides else []:
             names.append(f"{system}/{folder.name}")
             if only in (None, folder.name):
-                jobs += _golden_jobs(Bundle.read(folder), sides, steps, dtypes)
+                jobs += _golden_jobs(Bundle.read(folder), sides, steps, dtypes, thorough)
     if only is not None and not any(name.split("/", 1)[1] == only for name in names):
         near = difflib.get_close_matches(only, [name.split("/", 1)[1] for name in names], n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
@@ -169,26 +169,31 @@ def _twin_job(manifest: dict[str, Any], steps: list[str], dtypes: list[str]) -> 
     return [Job(unit, lambda: twins.run_case(manifest, steps, dtypes), weight)]
 
 
-def _golden_jobs(bundle: Bundle, sides: list[str], steps: list[str], dtypes: list[str]) -> list[Job]:
-    manifest, own = bundle.manifest, own_steps(bundle.manifest["system"])
-    with_network = bool(manifest["state"])
-    stages = [stage for stage in bundle.stages if step_of(stage, own) in steps
-              and (not with_network or split_stage(stage)[1] in dtypes)]
-    values = sum(_count(shape) for _, shape, *_ in manifest["state"]) / 1e6  # parameters, in millions
-    folder = bundle.folder
+def _golden_jobs(bundle: Bundle, sides: list[str], steps: list[str], dtypes: list[str], thorough: bool) -> list[Job]:
+    manifest, folder, made = bundle.manifest, bundle.folder, []
     relative = str(folder.relative_to(worker.ROOT)) if folder.is_relative_to(worker.ROOT) else str(folder)
-    made = []
-    for side in sides if stages else []:
-        unit = Unit(manifest["system"], manifest["case"], GOLDEN, side, relative)
-        made.append(Job(unit, lambda unit=unit: run_golden(bundle, unit, stages), values * len(stages)))
+    for side in sides:
+        stages = [stage for stage in _golden_stages(bundle, steps, dtypes)
+                  if thorough or not repeats(bundle, stage, side)]
+        if stages:
+            unit = Unit(manifest["system"], manifest["case"], GOLDEN, side, relative)
+            made.append(Job(unit, functools.partial(run_golden, bundle, unit, stages),
+                            parameters(bundle) * len(stages), memory_of(bundle, stages)))
     return made
 
 
-def _count(shape: list[int]) -> int:
-    count = 1
-    for side in shape:
-        count *= side
-    return count
+def _golden_stages(bundle: Bundle, steps: list[str], dtypes: list[str]) -> list[str]:
+    own, with_network = own_steps(bundle.manifest["system"]), bool(bundle.manifest["state"])
+    return [stage for stage in bundle.stages if step_of(stage, own) in steps
+            and (not with_network or split_stage(stage)[1] in dtypes)]
+
+
+def left_out(systems: list[str], steps: list[str], dtypes: list[str], sides: list[str]) -> list[str]:
+    """The recorded stages that only ``--thorough`` runs, with the command that runs each."""
+    bundles = [Bundle.read(folder) for system in systems for folder in _bundle_folders(system)]
+    return [f"python -m alignment golden {bundle.folder.relative_to(worker.ROOT)} --side {side} --only {stage}"
+            for bundle in bundles for side in sides for stage in _golden_stages(bundle, steps, dtypes)
+            if repeats(bundle, stage, side)]
 
 
 def own_steps(system: str) -> dict[str, tuple[str, ...]]:
@@ -220,37 +225,13 @@ def run_jobs(jobs: list[Job], workers: int, out: TextIO) -> list[Outcome]:
     Raises:
         KeyboardInterrupt: after an interrupt or a request to terminate; no child is left.
     """
-    previous = signal.signal(signal.SIGTERM, _interrupt)
-    pool = ThreadPoolExecutor(workers)
-    try:
-        futures = {pool.submit(_run, job): job for job in jobs}
-        outcomes = []
-        for done, future in enumerate(as_completed(futures), 1):
-            outcome = future.result()
+    outcomes = []
+    with contextlib.closing(outcomes_of(jobs, workers)) as ended:  # an interrupt while printing ends the children too
+        for outcome in ended:
             outcomes.append(outcome)
-            _print_outcome(outcome, f"[{done}/{len(jobs)}]", out)
-    except BaseException:
-        worker.stop()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-        signal.signal(signal.SIGTERM, previous)
+            _print_outcome(outcome, f"[{len(outcomes)}/{len(jobs)}]", out)
     return sorted(outcomes, key=lambda outcome: (outcome.unit.system, outcome.unit.source != TWIN, outcome.unit.case,
                                                  outcome.unit.side))
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
-def _run(job: Job) -> Outcome:
-    started = time.perf_counter()
-    try:
-        return job.run()
-    except (RuntimeError, ValueError, KeyError) as error:
-        # A broken case must not hide the others' results: it is a failure of its own.
-        return Outcome(job.unit, errors={"unit": f"{type(error).__name__}: {error}"},
-                       seconds=time.perf_counter() - started)
 
 
 def find_gaps(outcomes: list[Outcome], systems: list[str], steps: list[str]) -> list[str]:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -59,12 +60,12 @@ class Run:
         return {name: array.astype(self.dtype) if name in floats else array for name, array in made.items()}
 
     @cached_property
-    def state(self) -> dict[str, np.ndarray]:
-        """The recipe's weights by upstream name, floats in the run's dtype."""
+    def state(self) -> Mapping[str, np.ndarray]:
+        """The recipe's weights by upstream name, floats in the run's dtype; each a copy, made when asked for."""
         if "state" not in self.store:
             self.store["state"] = recipe.state_dict(self.manifest)
         state = self.store["state"] if self.jitter is None else jittered(self.store["state"], self.jitter)
-        return cast(state, self.dtype)  # copies: a stage may change its own
+        return Cast(state, self.dtype)
 
     def companion(self, name: str) -> dict[str, np.ndarray]:
         """The recipe's weights of a further network of the same run."""
@@ -87,9 +88,29 @@ def jittered(arrays: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
             for name, array in arrays.items()}
 
 
-def cast(state: dict[str, np.ndarray], dtype: str) -> dict[str, np.ndarray]:
+def cast(state: Mapping[str, np.ndarray], dtype: str) -> dict[str, np.ndarray]:
     """Floating arrays in ``dtype``, the others as they are."""
     return {name: array.astype(dtype) if array.dtype.kind == "f" else array for name, array in state.items()}
+
+
+class Cast(Mapping):
+    """Arrays of ``state`` as :func:`cast` makes them, one at a time: a network's float64 weights fill gigabytes."""
+
+    def __init__(self, state: Mapping[str, np.ndarray], dtype: str):
+        self._state, self._dtype = state, dtype
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        array = self._state[name]
+        return array.astype(self._dtype) if array.dtype.kind == "f" else array.copy()
+
+    def __iter__(self):
+        return iter(self._state)
+
+    def __len__(self) -> int:
+        return len(self._state)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._state
 
 
 def split_stage(stage: str) -> tuple[str, str]:

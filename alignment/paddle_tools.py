@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import paddle
@@ -27,7 +27,7 @@ def default_dtype(dtype: str):
         paddle.set_default_dtype(before)
 
 
-def build(make: Callable[[], nn.Layer], state: dict[str, np.ndarray], dtype: str,
+def build(make: Callable[[], nn.Layer], state: Mapping[str, np.ndarray], dtype: str,
           upstream_name: conversion.Rename = str, dropped: Iterable[str] = ()) -> nn.Layer:
     """A network in ``dtype``, holding upstream's entries through the converter; in eval mode."""
     with default_dtype(dtype), init.skipped():
@@ -146,12 +146,10 @@ def flatten(name: str, output) -> list[tuple[str, paddle.Tensor]]:
 
 def gradients(network: nn.Layer, upstream_name: conversion.Rename = str) -> dict[str, np.ndarray]:
     """Gradients after ``backward`` by upstream name, in upstream's layout; parameters without one are absent."""
-    found = {}
-    for name, (layer, last) in conversion.entries(network).items():
-        parameter = getattr(layer, last)
-        if not parameter.stop_gradient and parameter.grad is not None:
-            found[name] = parameter.grad.numpy()
-    return conversion.to_upstream(found, network, upstream_name)
+    parameters = {name: getattr(layer, last) for name, (layer, last) in conversion.entries(network).items()}
+    found = {name: parameter.grad for name, parameter in parameters.items()
+             if not parameter.stop_gradient and parameter.grad is not None}
+    return conversion.to_upstream(AsArrays(found), network, upstream_name)
 
 
 def clear_gradients(network: nn.Layer) -> None:
@@ -162,7 +160,24 @@ def clear_gradients(network: nn.Layer) -> None:
 
 def entries(network: nn.Layer, upstream_name: conversion.Rename = str) -> dict[str, np.ndarray]:
     """Parameters and statistics as they are now, by upstream name, in upstream's layout."""
-    return conversion.to_upstream(conversion.arrays(network), network, upstream_name)
+    tensors = {name: getattr(layer, last) for name, (layer, last) in conversion.entries(network).items()}
+    return conversion.to_upstream(AsArrays(tensors), network, upstream_name)
+
+
+class AsArrays(Mapping):
+    """Tensors by name, read as arrays (copies) one at a time."""
+
+    def __init__(self, tensors: Mapping[str, paddle.Tensor]):
+        self._tensors = tensors
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._tensors[name].numpy()
+
+    def __iter__(self):
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
 
 
 def array(tensor, dtype: str | None = None) -> np.ndarray:

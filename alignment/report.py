@@ -22,6 +22,7 @@ from engine.files import atomic_write
 STEPS = ("init", "data", "forward", "metric", "loss", "backward", "train")
 NEAREST = 8  # tensors nearest to their limit, shown for each system
 TEMPLATES = Path(__file__).with_name("templates")
+FAULTS = ("<!-- planted faults -->", "<!-- end of planted faults -->")  # around their section of the page
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Cell:
 
 
 def write(folder: Path, outcomes: list[Outcome], gaps: list[str], *, seconds: float, processor: float,
-          jobs: int, arguments: list[str]) -> Path:
+          jobs: int, arguments: list[str], left: list[str] = ()) -> Path:
     """Write the report of a run into ``folder``.
 
     Returns:
@@ -47,7 +48,7 @@ def write(folder: Path, outcomes: list[Outcome], gaps: list[str], *, seconds: fl
     folder.mkdir(parents=True, exist_ok=True)
     customary = {system: official.write(folder / system / "result", found)
                  for system, found in by_system(outcomes).items()}
-    content = collect(outcomes, gaps, customary, seconds=seconds,
+    content = collect(outcomes, gaps, customary, seconds=seconds, left=list(left), faults=faults_section(folder),
                       environment=environment(outcomes, jobs, processor, arguments))
     engine = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined,
                                 autoescape=lambda name: bool(name) and ".html" in name, trim_blocks=True,
@@ -61,6 +62,24 @@ def write(folder: Path, outcomes: list[Outcome], gaps: list[str], *, seconds: fl
     return folder
 
 
+def faults_section(folder: Path) -> str:
+    """The matrix of planted faults that ``python -m alignment faults --report`` left in ``folder``, between marks."""
+    fragment = folder / "faults.html"
+    found = fragment.read_text(encoding="utf-8") if fragment.is_file() else (
+        '<h2 id="faults">Planted faults</h2>\n<p>Not planted yet: <code>make faults</code> does, and writes its matrix '
+        "here.</p>")
+    return f"{FAULTS[0]}\n{found}\n{FAULTS[1]}"
+
+
+def renew_faults(folder: Path) -> None:
+    """Put the folder's matrix of planted faults into its page, if it has one."""
+    page = folder / "index.html"
+    if page.is_file():
+        before, _, rest = page.read_text(encoding="utf-8").partition(FAULTS[0])
+        with atomic_write(page) as file:
+            file.write(before + faults_section(folder) + rest.partition(FAULTS[1])[2])
+
+
 def by_system(outcomes: list[Outcome]) -> dict[str, list[Outcome]]:
     """Outcomes of each system, in the order given."""
     found: dict[str, list[Outcome]] = {}
@@ -70,15 +89,16 @@ def by_system(outcomes: list[Outcome]) -> dict[str, list[Outcome]]:
 
 
 def collect(outcomes: list[Outcome], gaps: list[str], customary: dict[str, dict[str, str]], *, seconds: float,
-            environment: dict[str, str]) -> dict[str, Any]:
+            environment: dict[str, str], left: list[str] = (), faults: str = "") -> dict[str, Any]:
     """Everything the templates print."""
     lines = [line for outcome in outcomes for line in outcome.lines]
     firsts = [line for outcome in outcomes for line in outcome.first_divergences()]
     failures = firsts + [line for line in lines if not line.verdict.passed and line not in firsts]
     return {
         "passed": bool(outcomes) and not gaps and all(outcome.passed for outcome in outcomes),
+        "faults": faults,
         "systems": [_system(name, found, customary.get(name, {})) for name, found in by_system(outcomes).items()],
-        "steps": STEPS, "lines": len(lines), "failures": failures, "first_lines": firsts, "gaps": gaps,
+        "steps": STEPS, "lines": len(lines), "failures": failures, "first_lines": firsts, "gaps": gaps, "left": left,
         "logs": official.POINTS,
         "errors": [(outcome.unit.title, where, error) for outcome in outcomes
                    for where, error in outcome.errors.items()],
@@ -137,15 +157,20 @@ def environment(outcomes: list[Outcome], jobs: int, processor: float, arguments:
                 for name in ("paddlepaddle", "torch", "numpy", "opencv-python-headless", "reprod-log")}
     salts = sorted({outcome.facts["salt"] for outcome in outcomes if outcome.facts.get("salt")})
     upstream = sorted({outcome.facts["upstream"] for outcome in outcomes if outcome.facts.get("upstream")})
-    now = datetime.datetime.now(datetime.timezone.utc)  # noqa: UP017 - datetime.UTC is new in Python 3.11
     return {
-        "command": " ".join(["python -m alignment", *arguments]), "date": now.strftime("%Y-%m-%d %H:%M UTC"),
-        "revision": _revision(), **packages, "Python": platform.python_version(), "system": platform.platform(),
+        "command": " ".join(["python -m alignment", *arguments]), "made": when(),
+        **packages, "Python": platform.python_version(), "system": platform.platform(),
         "CPU": f"{_processor()}, {os.cpu_count()} processors",
         "threads": f"{os.environ.get('OMP_NUM_THREADS', 'all')} a process, {jobs} processes at a time",
         "processor time": f"{processor:.0f} s",
         "seeds (salts of the recipes)": ", ".join(salts), "originals": "; ".join(upstream),
     }
+
+
+def when() -> str:
+    """Date and revision."""
+    now = datetime.datetime.now(datetime.timezone.utc)  # noqa: UP017 - datetime.UTC is new in Python 3.11
+    return f"{now:%Y-%m-%d %H:%M} UTC, revision {_revision()}"
 
 
 def _version(name: str) -> str:
@@ -179,7 +204,7 @@ def to_json(outcomes: list[Outcome], content: dict[str, Any]) -> dict[str, Any]:
     """The whole run as plain JSON: every verdict with the command that repeats it."""
     return {
         "passed": content["passed"], "seconds": round(content["seconds"], 1), "limits": content["limits"],
-        "environment": content["environment"], "gaps": content["gaps"],
+        "environment": content["environment"], "gaps": content["gaps"], "left": content["left"],
         "customary": {system["name"]: system["customary"] for system in content["systems"]},
         "cases": [{"system": outcome.unit.system, "case": outcome.unit.case, "source": outcome.unit.source,
                    "side": outcome.unit.side, "passed": outcome.passed, "seconds": round(outcome.seconds, 1),

@@ -1,7 +1,7 @@
 """What every torch side of a case needs; the mirror image of ``paddle_tools``."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import torch
@@ -13,11 +13,11 @@ from alignment import recipe
 SLOTS = ("momentum_buffer", "exp_avg", "exp_avg_sq")
 
 
-def build(make: Callable[[], nn.Module], state: dict[str, np.ndarray], dtype: str) -> nn.Module:
+def build(make: Callable[[], nn.Module], state: Mapping[str, np.ndarray], dtype: str) -> nn.Module:
     """A reference network in ``dtype`` holding the recipe's entries, strictly; in eval mode."""
     network = make()
     network.to(getattr(torch, dtype))
-    network.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in state.items()}, strict=True)
+    network.load_state_dict({name: torch.from_numpy(np.asarray(array)) for name, array in state.items()}, strict=True)
     for watcher in FirstUpdate.active:
         watcher.networks.append(network)
     return network.eval()

@@ -5,7 +5,7 @@
 
 *memory* runs the real inference core, memory bank and stores over all frames; the convolutional networks are replaced
 by a stand-in that returns tensors of their shapes at once, since their activations do not depend on the number of
-frames (their own peak is measured by running the real network on one frame, and added).
+frames (their own peak is measured by running the real networks on one frame, and added).
 """
 from __future__ import annotations
 
@@ -140,7 +140,8 @@ def measure_memory(options) -> None:
     state = round(peak_memory())
     network = _network_peak(options.objects) if options.network else 0.0
     result = {"frames": options.frames, "objects": options.objects, "profile": options.profile, "bank": options.bank,
-              "start_mb": round(start), "peak_by_frame_mb": marks, "peak_mb": state, "network_mb": round(network)}
+              "start_mb": round(start), "peak_by_frame_mb": marks, "peak_mb": state, "network_mb": round(network),
+              "total_mb": round(state + network)}
     options.report.mkdir(parents=True, exist_ok=True)
     name = f"mivos_memory_{options.frames}_profile{options.profile}_bank{options.bank}.json"
     (options.report / name).write_text(json.dumps(result, indent=1) + "\n", "utf-8")
@@ -148,18 +149,22 @@ def measure_memory(options) -> None:
 
 
 def _network_peak(objects: int) -> float:
-    """MB that one frame through the real network adds."""
+    """MB that one frame through the real networks adds, the fusion of two interactions included."""
     import paddle
 
+    from models.mivos.fusion import FusionNet
     from models.mivos.memory import MemoryBank
     from models.mivos.propagation import PropagationNetwork
     before = peak_memory()
-    network = PropagationNetwork()
+    network, fusion = PropagationNetwork(), FusionNet()
     network.eval()
+    fusion.eval()
     with paddle.no_grad():
         frame, bank = paddle.rand([1, 3, HEIGHT, WIDTH + 10]), MemoryBank()
         bank.add_certain(*network.memorize(frame, paddle.rand([objects, 1, HEIGHT, WIDTH + 10])), 0)
         network.segment_from_bank(bank, network.query(frame))
+        mask, time = paddle.rand([1, 1, HEIGHT, WIDTH + 10]), paddle.rand([1, 2])  # one object after the other
+        fusion(frame, mask, mask, paddle.concat([mask, mask], 1), time)
     return peak_memory() - before
 
 

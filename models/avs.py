@@ -352,7 +352,7 @@ class FusionBlock(nn.Layer):
         super().__init__()
         self.resConfUnit1 = ResidualUnit(channels)
         self.resConfUnit2 = ResidualUnit(channels)
-        self.upscale = Double() if doubled else nn.Identity()
+        self.upscale = Double(align_corners=True) if doubled else nn.Identity()
 
     def forward(self, coarse, fine=None):
         x = coarse if fine is None else coarse + self.resConfUnit1(fine)
@@ -374,10 +374,14 @@ class ResidualUnit(nn.Layer):
 
 
 class Double(nn.Layer):
-    """Bilinear, to twice the height and width, corners on corners."""
+    """Bilinear, to twice the height and width."""
+
+    def __init__(self, *, align_corners: bool):
+        super().__init__()
+        self.align_corners = align_corners
 
     def forward(self, x):
-        return resize(x, scale_factor=2, align_corners=True)
+        return resize(x, scale_factor=2, align_corners=self.align_corners)
 
 
 class DoubledConv2D(Conv2D):

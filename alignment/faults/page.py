@@ -7,6 +7,7 @@ from typing import Any
 
 import jinja2
 
+from alignment import report
 from alignment.faults.manifests import SYSTEMS
 from alignment.faults.matrix import TARGET_LOCATED, Finding, Matrix, by_fault
 from engine.files import atomic_write
@@ -15,11 +16,12 @@ TEMPLATES = Path(__file__).parents[1] / "templates"
 
 
 def write(folder: Path, matrix: Matrix, *, seconds: float, command: str) -> None:
-    """Write ``faults.html`` (a fragment for the report), ``faults.md`` and ``faults.json`` into ``folder``."""
+    """Write ``faults.html``, ``faults.md`` and ``faults.json`` into ``folder``, and that into its page."""
     for name, text in (("faults.html", html(matrix, command)), ("faults.md", markdown(matrix, command)),
                        ("faults.json", json.dumps(to_json(matrix, seconds, command), allow_nan=False, indent=0))):
         with atomic_write(folder / name) as file:
             file.write(text)
+    report.renew_faults(folder)
 
 
 def totals(matrix: Matrix) -> list[str]:
@@ -58,7 +60,7 @@ def html(matrix: Matrix, command: str) -> str:
                                 autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return engine.get_template("faults.html.j2").render(
         passed=matrix.passed, faults=len(found), places=len(matrix.findings), systems=_systems(matrix), rows=rows,
-        caught=matrix.count("caught"), located=matrix.count("located"), guide=matrix.count("guide"),
+        when=report.when(), caught=matrix.count("caught"), located=matrix.count("located"), guide=matrix.count("guide"),
         everywhere=matrix.count("everywhere"), clean=matrix.clean_stages, rounded=matrix.float32_stages,
         rejected=matrix.float32_rejected, alarms=matrix.alarms, broken=matrix.broken,
         beside=sum(bool(one.place.beside) for one in matrix.findings), findings=matrix.findings, command=command)

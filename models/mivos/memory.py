@@ -20,7 +20,9 @@ cache, memory does not grow with A, and the result does not depend on the chunk.
 """
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -180,6 +182,19 @@ def read_batched(keys, values, query, top_k: int | None):
     return paddle.matmul(weights, chosen).reshape([shape[0], -1, values.shape[2]])
 
 
+@contextlib.contextmanager
+def slices_as_views() -> Iterator[None]:
+    """Within, a slice shares the memory of what it is cut from. ``models/__init__.py`` has Paddle's views off because
+    operators on transposed ones are slow, but leading rows are contiguous, and a bank of 50 frames is 200 MB."""
+    flag = "FLAGS_use_stride_kernel"
+    before = paddle.get_flags(flag)
+    paddle.set_flags({flag: True})
+    try:
+        yield
+    finally:
+        paddle.set_flags(before)
+
+
 @dataclass
 class Slot:
     """One memorised frame of the bank."""
@@ -244,7 +259,7 @@ class MemoryBank:
         self.temporary = True
 
     def contents(self):
-        """Keys ``[K, N, C]`` and values ``[K, N, D]`` of the slots in use (views where Paddle can)."""
+        """Copies of the keys ``[K, N, C]`` and values ``[K, N, D]`` of the slots in use."""
         used = len(self) * self._positions
         return self._keys[:, :used], self._values[:, :used]
 
@@ -252,14 +267,19 @@ class MemoryBank:
         """Read-out ``[K, D, h, w]`` for the query key ``[1, C, h, w]``, one object at a time."""
         query, (h, w) = scaled_query(query_key), query_key.shape[2:]
         usage = np.zeros(len(self)) if self.limit is not None and top_k is not None else None
-        keys, values = self.contents()
-        outputs = [read(keys[i], values[i], query, top_k=top_k, km=km, width=w, usage=usage, positions=h * w)
-                   for i in range(keys.shape[0])]
+        outputs = [read(keys, values, query, top_k=top_k, km=km, width=w, usage=usage, positions=h * w)
+                   for keys, values in self._by_object()]
         if usage is not None:
             for slot, used in zip(self.slots, usage, strict=False):
                 slot.used += float(used)
         stacked = paddle.stack(outputs)  # K hw D
         return paddle.transpose(stacked, [0, 2, 1]).reshape([stacked.shape[0], -1, h, w])
+
+    def _by_object(self) -> list[tuple]:
+        """Keys ``[N, C]`` and values ``[N, D]`` of each object, sharing the bank's memory."""
+        used = len(self) * self._positions
+        with slices_as_views():
+            return [(self._keys[i][:used], self._values[i][:used]) for i in range(self._keys.shape[0])]
 
     def _write(self, place: int, key, value) -> None:
         key, value = rows(key.flatten(2, 3) if key.ndim == 5 else key), rows(

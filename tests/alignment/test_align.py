@@ -56,6 +56,15 @@ def test_plan_runs_bundles_on_both_sides_and_the_longest_first():
     assert {job.unit.case for job in jobs if job.unit.source == TWIN} >= {"r18_thw"}
 
 
+def test_what_is_left_to_a_thorough_run_is_named_with_its_command():
+    every = align.left_out(["actionclip"], ["train"], ["float32", "float64"], ["paddle"])
+    name = "python -m alignment golden alignment/golden/actionclip/b32_transf --side paddle --only train64"
+    assert name in every
+    short, whole = (align.plan(["actionclip"], ["train"], ["float64"], ["paddle"], None, thorough)
+                    for thorough in (False, True))
+    assert {job.unit.case for job in whole} - {job.unit.case for job in short} >= {"b32_transf"}
+
+
 def test_plan_leaves_out_what_has_no_such_step():
     jobs = align.plan(["mvf"], ["metric"], ["float32"], [], None)
     assert [job.unit.case for job in jobs] == ["metrics"]

@@ -48,6 +48,20 @@ def written(tmp_path_factory):
                         processor=5.0, jobs=2, arguments=["mvf", "--report", "DIR"])
 
 
+def test_the_planted_faults_join_the_page_before_and_after_it_is_written(written, tmp_path):
+    page = (written / "index.html").read_text()
+    assert "Not planted yet" in page
+    (tmp_path / "index.html").write_text(page)
+    for text in ("<h2>nine faults</h2>", "<h2>ten faults</h2>"):
+        (tmp_path / "faults.html").write_text(text)
+        report.renew_faults(tmp_path)
+        renewed = (tmp_path / "index.html").read_text()
+        assert renewed == page.replace(report.faults_section(written), report.faults_section(tmp_path))
+        assert text in renewed and "Not planted yet" not in renewed
+    assert "ten faults" in report.faults_section(tmp_path)
+    report.renew_faults(tmp_path / "nowhere")  # no page, nothing to renew
+
+
 def test_the_page_stands_alone(written):
     page = (written / "index.html").read_text()
     assert not re.search(r'(src|href)="(https?:)?//', page)

@@ -91,3 +91,21 @@ def test_bounded_read_counts_use():
     bank.read(paddle.ones([1, 4, 2, 3]), top_k=4)
     assert sum(slot.used for slot in bank.slots) == pytest.approx(6.0)
     assert bank.slots[1].used > bank.slots[0].used  # its keys are larger
+
+
+def test_reading_a_bank_of_several_objects_copies_nothing_and_equals_each_objects_read():
+    rng, bank = np.random.default_rng(3), memory.MemoryBank()
+    for number in range(6):
+        key, value = (paddle.to_tensor(rng.normal(size=(3, c, 2, 3)).astype("float32")) for c in (4, 5))
+        bank.add_permanent(key, value, number) if number else bank.add_certain(key, value, number)
+    flags = paddle.get_flags("FLAGS_use_stride_kernel")
+    pairs, query = bank._by_object(), paddle.to_tensor(rng.normal(size=(1, 4, 2, 3)).astype("float32"))
+    assert paddle.get_flags("FLAGS_use_stride_kernel") == flags
+    for whole, parts in zip((bank._keys, bank._values), zip(*pairs, strict=True), strict=True):
+        step = whole.shape[1] * whole.shape[2] * 4  # bytes of an object
+        assert [part.data_ptr() - whole.data_ptr() for part in parts] == [0, step, 2 * step]
+    keys, values = bank.contents()
+    found = bank.read(query, top_k=7).numpy()
+    for i in range(3):
+        one = memory.read(keys[i], values[i], memory.scaled_query(query), top_k=7).numpy()
+        np.testing.assert_array_equal(found[i].reshape(5, -1), one.T)

@@ -1,0 +1,86 @@
+"""Several jobs at a time: within the memory, all of them, and none after an error."""
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from alignment import jobs
+from alignment.bundle import Bundle
+from alignment.results import TWIN, Outcome, Unit
+
+
+def job(case, run=None, memory=1.0):
+    unit = Unit("mvf", case, TWIN)
+    return jobs.Job(unit, run or (lambda: Outcome(unit)), 1.0, memory)
+
+
+def test_a_large_job_lets_small_ones_pass_and_is_not_forgotten():
+    waiting = jobs.Waiting([job("large", memory=6), job("other", memory=6), job("small"), job("huge", memory=99)], 7)
+    first, second = waiting.take(), waiting.take()
+    assert [first.unit.case, second.unit.case] == ["large", "small"]
+    waiting.done(first)
+    third = waiting.take()
+    assert third.unit.case == "other"
+    waiting.done(second)
+    waiting.done(third)
+    assert waiting.take().unit.case == "huge"  # alone, anything fits
+    assert waiting.take() is None
+
+
+def test_what_runs_together_stays_within_the_memory():
+    lock, now, most = threading.Lock(), [0], [0]
+
+    def run():
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        threading.Event().wait(0.02)
+        with lock:
+            now[0] -= 1
+        return Outcome(Unit("mvf", "a", TWIN))
+    ended = list(jobs.outcomes_of([job("a", run, 3.0) for _ in range(6)], 4, memory=7.0))
+    assert (len(ended), most[0]) == (6, 2)
+
+
+def test_a_broken_case_is_an_outcome_and_a_broken_program_an_error(monkeypatch):
+    monkeypatch.setattr(jobs.worker, "stop", lambda: None)
+
+    def broken(error):
+        def run():
+            raise error
+        return run
+    (outcome,) = jobs.outcomes_of([job("a", broken(ValueError("no such entry")))], 2)
+    assert "no such entry" in outcome.errors["unit"]
+    with pytest.raises(TypeError, match="a mistake"):
+        list(jobs.outcomes_of([job("a", broken(TypeError("a mistake"))), job("b"), job("c")], 1))
+
+
+def bundle(tmp_path, million, stages):
+    manifest = {"system": "mvf", "case": "x", "state": [["w", [int(million * 1000), 1000], "float32"]],
+                "stages": {stage: {} for stage in stages}}
+    return Bundle(tmp_path, manifest, {f"{stage}/losses": np.zeros(1) for stage in stages})
+
+
+STAGES = ["forward", "train", "forward64", "train64"]
+
+
+@pytest.mark.parametrize(("million", "paddle", "torch"), [
+    (9, [], []), (80, ["train"], ["forward", "train"]), (150, ["train", "train64"], ["forward", "train", "train64"])])
+def test_only_repetitions_of_large_networks_are_left_to_a_thorough_run(tmp_path, million, paddle, torch):
+    found = bundle(tmp_path, million, STAGES)
+    assert [stage for stage in STAGES if jobs.repeats(found, stage, "paddle")] == paddle
+    assert [stage for stage in STAGES if jobs.repeats(found, stage, "torch")] == torch
+
+
+def test_a_record_in_float32_only_is_always_run(tmp_path):
+    found = bundle(tmp_path, 80, ["forward", "train"])
+    assert not any(jobs.repeats(found, stage, side) for stage in found.stages for side in ("paddle", "torch"))
+
+
+def test_memory_grows_with_what_is_kept(tmp_path):
+    found = bundle(tmp_path, 100, STAGES)
+    single, double, training = (jobs.memory_of(found, [*stages]) for stages in
+                                (["forward"], ["forward", "forward64"], STAGES))
+    assert jobs.BASE < single < double < training < 6
