@@ -28,6 +28,8 @@ def floor_and_room(name: str) -> tuple[int, str]:
     for ground in GROUND:
         if name == ground or name.startswith(ground + "."):
             return 1, "models"
+    if name == "models.processor":  # what the package sets up for all networks
+        return 0, "models"
     if first == "models" and name != "models":
         return 2, ".".join(name.split(".")[:2])  # each network is a room of its own
     return {"engine": 2, "deploy": 2, "models": 0}.get(first, 1), first
