@@ -29,17 +29,19 @@ class Job:
 
 
 class Waiting:
-    """Jobs in the order in which they shall begin; one that does not fit beside those that run lets others pass."""
+    """Jobs, the longest first. One process takes them from that end, the others from the other: the large networks then
+    follow each other while small ones fill the second processor. A job that does not fit lets others pass."""
 
     def __init__(self, jobs: list[Job], memory: float):
         self._jobs, self._free, self._running = list(jobs), memory, 0
         self._changed = threading.Condition()
 
-    def take(self) -> Job | None:
-        """The next job, as soon as one fits (alone, anything fits); None when none is left."""
+    def take(self, longest: bool = True) -> Job | None:
+        """The next job from one end, as soon as one fits (alone, anything fits); None when none is left."""
         with self._changed:
             while self._jobs:
-                fitting = next((job for job in self._jobs if job.memory <= self._free or not self._running), None)
+                ordered = self._jobs if longest else reversed(self._jobs)
+                fitting = next((job for job in ordered if job.memory <= self._free or not self._running), None)
                 if fitting is not None:
                     self._jobs.remove(fitting)
                     self._free, self._running = self._free - fitting.memory, self._running + 1
@@ -69,8 +71,8 @@ def outcomes_of(jobs: list[Job], workers: int, memory: float = MEMORY) -> Iterat
     waiting, ended = Waiting(jobs, memory), queue.SimpleQueue()
     pool = ThreadPoolExecutor(workers)
     try:
-        for _ in range(workers):
-            pool.submit(_work, waiting, ended)
+        for index in range(workers):
+            pool.submit(_work, waiting, ended, index == 0)
         for _ in jobs:
             outcome = ended.get()
             if isinstance(outcome, BaseException):
@@ -89,8 +91,8 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _work(waiting: Waiting, ended: queue.SimpleQueue) -> None:
-    while (job := waiting.take()) is not None:
+def _work(waiting: Waiting, ended: queue.SimpleQueue, longest: bool) -> None:
+    while (job := waiting.take(longest)) is not None:
         try:
             ended.put(_run(job))
         except BaseException as error:  # noqa: BLE001 - raised by whoever waits for the outcome

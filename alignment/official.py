@@ -73,14 +73,15 @@ def _plain(point: str) -> Callable[[str, str, np.ndarray], dict[str, np.ndarray]
 
 
 def _iterations(step: str, name: str, array: np.ndarray) -> dict[str, np.ndarray]:
-    prefix = {"losses": "loss", "rates": "lr"}.get(name)
+    series, _, group = name.partition(":")
+    prefix = {"losses": "loss", "rates": f"lr:{group}" if group else "lr"}.get(series)
     if step != "train" or prefix is None or array.ndim != 1:
         return {}
     return {f"{prefix}_{index}": value for index, value in enumerate(np.split(array, array.size))}
 
 
 def _after_training(step: str, name: str, array: np.ndarray) -> dict[str, np.ndarray]:
-    if step != "train" or name == "rates" or compare.group(f"train/{name}") is not None:
+    if step != "train" or name.startswith("rates") or compare.group(f"train/{name}") is not None:
         return {}
     return {"final_loss": array[-1:]} if name == "losses" else {name: array}
 

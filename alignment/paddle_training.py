@@ -98,7 +98,7 @@ def prepare(request: dict[str, Any], folder: Path) -> None:
     loader = system.loader("train")
     every = itertools.chain.from_iterable(loader.epoch(epoch) for epoch in itertools.count())
     _write(itertools.islice(every, request["steps"]), folder, "train")
-    _write(itertools.islice(system.loader("val").epoch(0), VALIDATION_BATCHES), folder, "val")
+    _write(_spread(system.loader("val")), folder, "val")
     (folder / "facts.json").write_text(json.dumps({"config": configuration.to_dict(config),
                                                    "steps_per_epoch": len(loader),
                                                    "companions": list(request["companions"])}))
@@ -113,6 +113,12 @@ def _write_weights(network: paddle.nn.Layer, names: str, folder: Path, prefix: s
     weights = conversion.arrays(network)
     np.savez(folder / f"{prefix}ours.npz", **weights)
     np.savez(folder / f"{prefix}upstream.npz", **conversion.to_upstream(weights, network, _named(names)))
+
+
+def _spread(loader: Any) -> Iterator[dict[str, Any]]:
+    """At most ``VALIDATION_BATCHES`` batches from all over the data: lists are often sorted by class."""
+    for place in sorted({index * len(loader) // VALIDATION_BATCHES for index in range(VALIDATION_BATCHES)}):
+        yield next(loader.epoch(0, start=place))
 
 
 def _write(batches: Iterator[dict[str, Any]], folder: Path, split: str) -> None:

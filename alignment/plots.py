@@ -26,11 +26,12 @@ STATISTICS = re.compile(r"running_(mean|var)$")
 
 @dataclass(frozen=True)
 class Picture:
-    """An image as a data URI, and what it shows in words."""
+    """An image as a data URI, what it shows in words, and the command that makes it again."""
 
     title: str
     caption: str
     source: str
+    command: str
 
 
 def pictures(outcomes: list[Outcome]) -> list[Picture]:
@@ -81,7 +82,13 @@ def _errors(lines: list[Line], title: str, axis: str) -> Picture:
     _legend(axes)
     worst = max((line.verdict.relative for line in single + double), default=0.0)
     return _picture(figure, title,
-                    f"{len(lines)} tensors; largest relative error {worst:.1e}; exact matches are drawn at {EXACT:.0e}")
+                    f"{len(lines)} tensors; largest relative error {worst:.1e}; exact matches are drawn at {EXACT:.0e}",
+                    command(lines[0]))
+
+
+def command(line: Line) -> str:
+    """What computes the line's stage in every precision, and draws it."""
+    return re.sub(r" --dtype \w+", "", line.command) + " --report DIR"
 
 
 def _heights(lines: list[Line]) -> list[float]:
@@ -112,7 +119,9 @@ def _losses(outcome: Outcome) -> list[Picture]:
     steps = len(next(iter(series.values()))[0])
     below.set_xticks(range(0, steps, max(1, steps // 10)))
     _legend(above)
-    return [_picture(figure, title, f"Both sides from the same weights on the same data; {other} wide, Paddle dashed.")]
+    line = next(line for line in outcome.lines if line.name == "losses")
+    return [_picture(figure, title, f"Both sides from the same weights on the same data; {other} wide, Paddle dashed.",
+                     command(line) if outcome.unit.source == TWIN else line.command)]
 
 
 def _legend(axes) -> None:
@@ -123,10 +132,10 @@ def _legend(axes) -> None:
         axes.legend(unique.values(), unique.keys(), fontsize=7)
 
 
-def _picture(figure, title: str, caption: str) -> Picture:
+def _picture(figure, title: str, caption: str, repeat: str) -> Picture:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
     plt.close(figure)
     svg = buffer.getvalue()
     encoded = base64.b64encode(svg[svg.index("<svg"):].encode()).decode()
-    return Picture(title, caption, f"data:image/svg+xml;base64,{encoded}")
+    return Picture(title, caption, f"data:image/svg+xml;base64,{encoded}", repeat)

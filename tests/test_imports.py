@@ -9,7 +9,6 @@ ROOMS = ("alignment", "benchmarks", "datasets", "deploy", "engine", "losses", "m
 SCRIPTS = ("train", "test", "predict", "export_model")
 # Beside the layers: readers and converters of weights serve every network and know none.
 GROUND = ("models.layers", "models.backbones", "models.heads", "models.conversion", "models.weights")
-SETTINGS = ("models", "models.processor")  # what the package sets before any network is made; every network may ask it
 FILES = sorted(path for room in (*ROOMS, *(f"{name}.py" for name in SCRIPTS))
                for path in ([ROOT / room] if room.endswith(".py") else (ROOT / room).rglob("*.py")))
 
@@ -29,7 +28,9 @@ def floor_and_room(name: str) -> tuple[int, str]:
     for ground in GROUND:
         if name == ground or name.startswith(ground + "."):
             return 1, "models"
-    if first == "models" and name not in SETTINGS:
+    if name == "models.processor":  # what the package sets up for all networks
+        return 0, "models"
+    if first == "models" and name != "models":
         return 2, ".".join(name.split(".")[:2])  # each network is a room of its own
     return {"engine": 2, "deploy": 2, "models": 0}.get(first, 1), first
 

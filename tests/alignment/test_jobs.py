@@ -29,6 +29,11 @@ def test_a_large_job_lets_small_ones_pass_and_is_not_forgotten():
     assert waiting.take() is None
 
 
+def test_the_other_process_begins_with_the_shortest():
+    waiting = jobs.Waiting([job("large", memory=6), job("middle", memory=3), job("small")], 7)
+    assert [waiting.take(end).unit.case for end in (True, False)] == ["large", "small"]
+
+
 def test_what_runs_together_stays_within_the_memory():
     lock, now, most = threading.Lock(), [0], [0]
 
@@ -83,4 +88,4 @@ def test_memory_grows_with_what_is_kept(tmp_path):
     found = bundle(tmp_path, 100, STAGES)
     single, double, training = (jobs.memory_of(found, [*stages]) for stages in
                                 (["forward"], ["forward", "forward64"], STAGES))
-    assert jobs.BASE < single < double < training < 6
+    assert jobs.BASE < single < double < training < 7

@@ -69,3 +69,10 @@ def test_losses_and_rates_of_every_step_are_entries_of_their_own(tmp_path):
 def test_the_reference_is_the_twin_or_the_original_run_here(source, count):
     ref, paddle = official.collect("forward", [outcome(source)])
     assert len(ref) == len(paddle) == count
+
+
+def test_rates_of_groups_are_losses_entries_and_no_result_of_training():
+    picked = official._iterations("train", "rates:text", np.array([0.1, 0.2]))
+    assert {name: value.tolist() for name, value in picked.items()} == {"lr:text_0": [0.1], "lr:text_1": [0.2]}
+    for name in ("rates", "rates:text"):
+        assert official._after_training("train", name, np.array([0.1, 0.2])) == {}

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from alignment import short_training, worker
+from alignment import paddle_training, short_training, worker
 from alignment.cases import avs
 
 
@@ -41,3 +41,14 @@ def test_both_sides_train_alike_and_hear_the_same(prepared, tmp_path):
         np.savez(folder / "vggish_ours.npz", **{name: 0.5 * file[name] for name in file.files})
     deaf = trained("paddle", {**prepared, "files": str(folder)})
     assert abs(deaf["losses"] / ours["losses"] - 1).max() > 1e-6
+
+
+@pytest.mark.parametrize(("count", "places"), [(3, [0, 1, 2]), (8, list(range(8))), (24, [0, 3, 6, 9, 12, 15, 18, 21])])
+def test_validation_batches_come_from_all_over_the_data(count, places):
+    class Batches:
+        def __len__(self):
+            return count
+
+        def epoch(self, epoch, start=0):
+            return iter(range(start, count))
+    assert list(paddle_training._spread(Batches())) == places

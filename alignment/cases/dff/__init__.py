@@ -108,7 +108,7 @@ def _training() -> list[dict[str, Any]]:
                 "optimizer.lr=0.001"]),
             short_training.manifest(SYSTEM, run="configs/dff/mini_pspnet.yaml", **common, network="pspnet",
                                     case="mini_pspnet_50_steps",
-                                    overrides=[*options, "data.crop=[48,96]", "optimizer.lr=0.001"])]
+                                    overrides=[*options, "data.crop=[48,64]", "optimizer.lr=0.001"])]
 
 
 def _dff(name: str, backbone: str, *, slim: bool, size: tuple[int, int], **flags: Any) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def manifests() -> list[dict[str, Any]]:
               "stages": {"metric": {"mode": "eval", "about": "top-1, top-5, mean class accuracy; absent classes"}}}
     training = short_training.manifest(
         SYSTEM, run="configs/mvf/mini.yaml", layout="ucf101", names="models.mvf:upstream_name",
-        overrides=["data.root={data}", "data.split=1", "train.batch_size=4", "optimizer.lr=0.02", "train.workers=0"])
+        overrides=["data.root={data}", "data.split=1", "train.batch_size=4", "optimizer.lr=0.005", "train.workers=0"])
     return [small, shared, deep, metric, training, *_pipelines()]
 
 
