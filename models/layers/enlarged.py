@@ -53,13 +53,18 @@ def _moved_interpolation(side: int, align_corners: bool) -> np.ndarray:
     return np.concatenate([before, matrix, after], axis=1)
 
 
-def moved_interpolation_in_graph(side, align_corners: bool, dtype=paddle.float64):
-    """The same where ``side`` may be known only when the graph runs; places are float64, weights of ``dtype``."""
-    places = paddle.arange(2 * side, dtype="float64").unsqueeze(1)
+def moved_interpolation_in_graph(side, align_corners: bool, dtype=paddle.float32):
+    """The same where ``side`` may be known only when the graph runs.
+
+    In float32, for oneDNN computes wrongly when it fuses float64 operations (Paddle 3.3); with whole numbers until the
+    division, so that every entry is as exact as float32 can hold it.
+    """
+    targets, sources = paddle.arange(2 * side, dtype="float32").unsqueeze(1), paddle.arange(side, dtype="float32")
     if align_corners:
-        centres = places * (side - 1) / (2 * side - 1)
+        distances = paddle.abs(targets * (side - 1) - sources * (2 * side - 1)) / (2 * side - 1)
     else:
-        centres = paddle.minimum(F.relu(places / 2 - 0.25), (side - 1) * paddle.ones_like(places))
-    matrix = F.relu(1 - paddle.abs(centres - paddle.arange(side, dtype="float64"))).astype(dtype)
+        centres = paddle.minimum(F.relu(targets / 2 - 0.25), (side - 1) * paddle.ones_like(targets))
+        distances = paddle.abs(centres - sources)
+    matrix = F.relu(1 - distances).astype(dtype)
     edge = paddle.zeros_like(matrix[:1])
     return paddle.concat([paddle.concat([edge, matrix[:-1]]), matrix, paddle.concat([matrix[1:], edge])], 1)
