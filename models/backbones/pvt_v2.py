@@ -148,27 +148,44 @@ class Attention(nn.Layer):
 
 
 class MLP(nn.Layer):
-    """Linear, depthwise 3x3 over the map, exact GELU, linear."""
+    """Linear, depthwise 3x3 over the map, exact GELU, linear.
+
+    The first linear layer writes a map and the second reads one: the wide tokens are never transposed.
+    """
 
     def __init__(self, dim: int, hidden: int):
         super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
+        self.fc1 = ToMap(dim, hidden)
         self.dwconv = DepthwiseConv(hidden)
-        self.fc2 = nn.Linear(hidden, dim)
+        self.fc2 = FromMap(hidden, dim)
 
     def forward(self, x, h, w):
         return self.fc2(F.gelu(self.dwconv(self.fc1(x), h, w)))
 
 
+class ToMap(nn.Linear):
+    """Tokens ``[N, L, D]`` -> channels first, ``[N, H, L]``."""
+
+    def forward(self, x):
+        return paddle.matmul(self.weight, x, transpose_x=True, transpose_y=True) + self.bias.unsqueeze(1)
+
+
+class FromMap(nn.Linear):
+    """Channels first, ``[N, H, L]`` -> tokens ``[N, L, D]``."""
+
+    def forward(self, x):
+        return paddle.matmul(x, self.weight, transpose_x=True) + self.bias
+
+
 class DepthwiseConv(nn.Layer):
-    """3x3 over each channel's map; tokens in, tokens out."""
+    """3x3 over each channel's map; ``[N, H, L]`` to the same."""
 
     def __init__(self, dim: int):
         super().__init__()
         self.dwconv = Conv2D(dim, dim, 3, padding=1, groups=dim)
 
     def forward(self, x, h, w):
-        return to_tokens(self.dwconv(to_map(x, h, w)))
+        return self.dwconv(x.reshape([-1, x.shape[1], h, w])).flatten(2)
 
 
 def to_tokens(x):
