@@ -16,8 +16,8 @@ ONLY_IN_TWIN = (
     r"tpavi_b\d(\.[\w.]+)?(#\d+)?$",
     # Called as functions, with the taps that can meet the map only.
     r"conv\d\.conv2d_list\.\d(#\d+)?$",
-    # Written with channels first, for the depthwise convolution after it (see models/backbones/pvt_v2.py).
-    r"\.mlp\.fc1$",
+    # Maps here, tokens there (see models/backbones/pvt_v2.py).
+    r"\.mlp\.fc\d$",
     # The two largest enlarged maps are never made (see models/layers/enlarged.py).
     r"/(path1|output_conv\.1)$",
 )
