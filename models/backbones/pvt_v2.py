@@ -157,10 +157,10 @@ class MLP(nn.Layer):
         super().__init__()
         self.fc1 = PixelLinear(dim, hidden)
         self.dwconv = DepthwiseConv(hidden)
-        self.fc2 = PixelLinear(hidden, dim)
+        self.fc2 = TokensOfMap(hidden, dim)
 
     def forward(self, x, h, w):
-        return to_tokens(self.fc2(F.gelu(self.dwconv(self.fc1(to_map(x, h, w))))))
+        return self.fc2(F.gelu(self.dwconv(self.fc1(to_map(x, h, w)))))
 
 
 class PixelLinear(nn.Linear):
@@ -172,6 +172,13 @@ class PixelLinear(nn.Linear):
             return F.conv2d(x, self.weight.t().unsqueeze([2, 3]), self.bias)
         out = paddle.matmul(self.weight, x.flatten(2), transpose_x=True) + self.bias.unsqueeze(1)
         return out.reshape([x.shape[0], -1, *x.shape[2:]])
+
+
+class TokensOfMap(PixelLinear):
+    """The same, as tokens ``[N, h * w, D]``."""
+
+    def forward(self, x):
+        return to_tokens(super().forward(x))
 
 
 class DepthwiseConv(nn.Layer):

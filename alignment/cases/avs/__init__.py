@@ -17,7 +17,7 @@ ONLY_IN_TWIN = (
     # Called as functions, with the taps that can meet the map only.
     r"conv\d\.conv2d_list\.\d(#\d+)?$",
     # Maps here, tokens there (see models/backbones/pvt_v2.py).
-    r"\.mlp\.fc\d$",
+    r"\.mlp\.fc1$",
     # The two largest enlarged maps are never made (see models/layers/enlarged.py).
     r"/(path1|output_conv\.1)$",
 )
