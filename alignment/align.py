@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from alignment import cases, golden, initialization, twins, worker
+from alignment import cases, golden, initialization, processes, twins
 from alignment.bundle import Bundle, find_bundles, split_stage
 from alignment.jobs import Job, memory_of, outcomes_of, parameters, repeats
 from alignment.results import GOLDEN, RULE, TWIN, Line, Outcome, Unit, step_of
@@ -57,6 +57,7 @@ def align_command(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         _say("interrupted: no report is written", sys.stderr)
         return 130
+    processes.close()  # until they have ended, their time is not counted
     seconds, processor = time.perf_counter() - started, processor_seconds()
     gaps = find_gaps(outcomes, systems, steps if named_steps else [])
     _print_totals(outcomes, gaps, seconds, processor)
@@ -156,7 +157,7 @@ def plan(systems: list[str], steps: list[str], dtypes: list[str], sides: list[st
 
 
 def _bundle_folders(system: str) -> list[Path]:
-    folder = worker.ROOT / "alignment" / "golden" / system
+    folder = processes.ROOT / "alignment" / "golden" / system
     return find_bundles(folder) if folder.is_dir() else []
 
 
@@ -171,7 +172,7 @@ def _twin_job(manifest: dict[str, Any], steps: list[str], dtypes: list[str]) -> 
 
 def _golden_jobs(bundle: Bundle, sides: list[str], steps: list[str], dtypes: list[str], thorough: bool) -> list[Job]:
     manifest, folder, made = bundle.manifest, bundle.folder, []
-    relative = str(folder.relative_to(worker.ROOT)) if folder.is_relative_to(worker.ROOT) else str(folder)
+    relative = str(folder.relative_to(processes.ROOT)) if folder.is_relative_to(processes.ROOT) else str(folder)
     for side in sides:
         stages = [stage for stage in _golden_stages(bundle, steps, dtypes)
                   if thorough or not repeats(bundle, stage, side)]
@@ -191,7 +192,7 @@ def _golden_stages(bundle: Bundle, steps: list[str], dtypes: list[str]) -> list[
 def left_out(systems: list[str], steps: list[str], dtypes: list[str], sides: list[str]) -> list[str]:
     """The recorded stages that only ``--thorough`` runs, with the command that runs each."""
     bundles = [Bundle.read(folder) for system in systems for folder in _bundle_folders(system)]
-    return [f"python -m alignment golden {bundle.folder.relative_to(worker.ROOT)} --side {side} --only {stage}"
+    return [f"python -m alignment golden {bundle.folder.relative_to(processes.ROOT)} --side {side} --only {stage}"
             for bundle in bundles for side in sides for stage in _golden_stages(bundle, steps, dtypes)
             if repeats(bundle, stage, side)]
 

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +33,7 @@ class Run:
     wanted: list[str] | None = None  # names to produce (without ``stage/``); None: everything the stage has
     jitter: int | None = None  # seed of a shift of inputs and weights by at most half a unit in the last place
     store: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)  # shared by the runs of a process
+    networks: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)  # of the runs of one request
 
     @property
     def config(self) -> dict[str, Any]:
@@ -71,6 +72,17 @@ class Run:
         """The recipe's weights of a further network of the same run."""
         return cast(recipe.state_dict(self.manifest["companions"][name]), self.dtype)
 
+    def reading(self, build: Callable[[Run], Any]) -> Any:
+        """The network in eval mode, for a stage that leaves it as it is; built once for such stages of a request."""
+        if self.dtype not in self.networks:
+            self.networks.clear()
+            self.networks[self.dtype] = build(self)
+        return self.networks[self.dtype]
+
+    def taking(self, build: Callable[[Run], Any]) -> Any:
+        """The network for a stage that changes it, if only by gradients: nobody gets it afterwards."""
+        return self.networks.pop(self.dtype) if self.dtype in self.networks else build(self)
+
     def wants(self, name: str) -> bool:
         """Whether the key ``name`` (without the stage) is asked for."""
         return self.wanted is None or name in self.wanted
@@ -94,23 +106,26 @@ def cast(state: Mapping[str, np.ndarray], dtype: str) -> dict[str, np.ndarray]:
 
 
 class Cast(Mapping):
-    """Arrays of ``state`` as :func:`cast` makes them, one at a time: a network's float64 weights fill gigabytes."""
+    """Arrays of ``state`` as :func:`cast` makes them, one at a time: a network's float64 weights fill gigabytes.
+
+    A network that casts by itself, which is exact from float32 upwards, takes ``before``: no copy at all is made.
+    """
 
     def __init__(self, state: Mapping[str, np.ndarray], dtype: str):
-        self._state, self._dtype = state, dtype
+        self.before, self._dtype = state, dtype
 
     def __getitem__(self, name: str) -> np.ndarray:
-        array = self._state[name]
+        array = self.before[name]
         return array.astype(self._dtype) if array.dtype.kind == "f" else array.copy()
 
     def __iter__(self):
-        return iter(self._state)
+        return iter(self.before)
 
     def __len__(self) -> int:
-        return len(self._state)
+        return len(self.before)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._state
+        return name in self.before
 
 
 def split_stage(stage: str) -> tuple[str, str]:

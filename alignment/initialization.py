@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from alignment import worker
+from alignment import processes
 from alignment.compare import Verdict
 from alignment.results import RULE, Line, Outcome, Unit
 
@@ -138,7 +138,7 @@ def run_system(system: str) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="alignment-") as folder:
         request = Path(folder) / "request.json"
         request.write_text(json.dumps({"system": system}))
-        worker.run_module("alignment.initialization", request, f"initial values of {system}")
+        processes.run_module("alignment.initialization", request, f"initial values of {system}", "paddle")
         for row in json.loads((Path(folder) / "answer.json").read_text()):
             verdict = Verdict(**{**row, **{name: math.inf if row[name] is None else row[name]
                                            for name in ("relative", "allowed")}})
@@ -176,7 +176,11 @@ def _row(verdict: Verdict) -> dict[str, Any]:
             "relative": verdict.relative if math.isfinite(verdict.relative) else None, "allowed": verdict.allowed}
 
 
-if __name__ == "__main__":
-    path = Path(sys.argv[1])
+def main(path: Path) -> None:
+    """Judge the requested system's fresh networks; the verdicts go beside the request."""
     verdicts = look(json.loads(path.read_text())["system"])
     (path.parent / "answer.json").write_text(json.dumps([_row(verdict) for verdict in verdicts]))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

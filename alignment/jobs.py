@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from alignment import worker
+from alignment import processes
 from alignment.bundle import Bundle, split_stage
 from alignment.results import Outcome, Unit
 
@@ -80,7 +80,7 @@ def outcomes_of(jobs: list[Job], workers: int, memory: float = MEMORY) -> Iterat
             yield outcome
     except BaseException:
         waiting.drop()
-        worker.stop()
+        processes.stop()
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alignment import compare, worker
+from alignment import compare, processes
 from alignment.results import GOLDEN, Outcome
 from engine.files import atomic_write
 
@@ -41,7 +41,7 @@ def write(folder: Path, outcomes: list[Outcome]) -> dict[str, str]:
         if ref or paddle:
             save(folder / f"{point}_ref.npy", ref)
             save(folder / f"{point}_paddle.npy", paddle)
-    done = subprocess.run([sys.executable, "-m", "alignment.official", str(folder.resolve())], cwd=worker.ROOT,
+    done = subprocess.run([sys.executable, "-m", "alignment.official", str(folder.resolve())], cwd=processes.ROOT,
                           capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"reprod_log failed on {folder}:\n{done.stderr[-2000:]}")

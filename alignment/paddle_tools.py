@@ -9,6 +9,7 @@ import paddle
 from paddle import nn
 
 from alignment import recipe
+from alignment.bundle import Cast
 from engine.optimization import Optimizer
 from models import conversion
 from models.layers import init
@@ -32,7 +33,8 @@ def build(make: Callable[[], nn.Layer], state: Mapping[str, np.ndarray], dtype: 
     """A network in ``dtype``, holding upstream's entries through the converter; in eval mode."""
     with default_dtype(dtype), init.skipped():
         network = make()
-    converted = conversion.from_upstream(state, network, upstream_name, dropped, "the recipe")
+    given = state.before if isinstance(state, Cast) else state
+    converted = conversion.from_upstream(given, network, upstream_name, dropped, "the recipe")
     conversion.load(network, converted, "the recipe")
     network.eval()
     for watcher in FirstUpdate.active:
@@ -145,11 +147,12 @@ def flatten(name: str, output) -> list[tuple[str, paddle.Tensor]]:
 
 
 def gradients(network: nn.Layer, upstream_name: conversion.Rename = str) -> dict[str, np.ndarray]:
-    """Gradients after ``backward`` by upstream name, in upstream's layout; parameters without one are absent."""
+    """Gradients after ``backward`` by upstream name, in upstream's layout; parameters without one are absent. Views:
+    another backward changes them."""
     parameters = {name: getattr(layer, last) for name, (layer, last) in conversion.entries(network).items()}
-    found = {name: parameter.grad for name, parameter in parameters.items()
+    found = {name: np.from_dlpack(parameter.grad.detach()) for name, parameter in parameters.items()
              if not parameter.stop_gradient and parameter.grad is not None}
-    return conversion.to_upstream(AsArrays(found), network, upstream_name)
+    return conversion.to_upstream(found, network, upstream_name)
 
 
 def clear_gradients(network: nn.Layer) -> None:

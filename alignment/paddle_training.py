@@ -127,6 +127,10 @@ def _write(batches: Iterator[dict[str, Any]], folder: Path, split: str) -> None:
             key: value.numpy() if isinstance(value, paddle.Tensor) else value for key, value in batch.items()})
 
 
-if __name__ == "__main__":
-    path = Path(sys.argv[1])
+def main(path: Path) -> None:
+    """Prepare what the request asks for, beside it."""
     prepare(json.loads(path.read_text()), path.parent)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -15,7 +15,7 @@ from typing import Any
 
 import jinja2
 
-from alignment import compare, official, plots, worker
+from alignment import compare, official, plots, processes
 from alignment.results import GOLDEN, RULE, TWIN, UPSTREAM, Line, Outcome, worst
 from engine.files import atomic_write
 
@@ -191,7 +191,7 @@ def _processor() -> str:
 
 def _revision() -> str:
     def git(*words: str) -> str:
-        done = subprocess.run(["git", *words], cwd=worker.ROOT, capture_output=True, text=True, check=False)
+        done = subprocess.run(["git", *words], cwd=processes.ROOT, capture_output=True, text=True, check=False)
         return done.stdout.strip() if done.returncode == 0 else ""
     try:
         commit = git("rev-parse", "--short=12", "HEAD")

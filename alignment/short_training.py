@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from alignment import worker
+from alignment import processes
 from alignment.bundle import Run, jittered
 
 STAGE = "short_training"
@@ -51,7 +51,8 @@ def prepare(manifest: dict[str, Any], folder: Path) -> dict[str, Any]:
     folder.mkdir(parents=True)
     request = folder / "request.json"
     request.write_text(json.dumps(manifest["prepare"] | {"system": manifest["system"]}))
-    worker.run_module("alignment.paddle_training", request, f"preparing {manifest['system']}/{manifest['case']}")
+    title = f"preparing {manifest['system']}/{manifest['case']}"
+    processes.run_module("alignment.paddle_training", request, title, "paddle")
     return {**manifest, "files": str(folder)}
 
 

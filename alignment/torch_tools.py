@@ -1,7 +1,8 @@
 """What every torch side of a case needs; the mirror image of ``paddle_tools``."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -9,18 +10,36 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from alignment import recipe
+from alignment.bundle import Cast
 
 SLOTS = ("momentum_buffer", "exp_avg", "exp_avg_sq")
 
 
 def build(make: Callable[[], nn.Module], state: Mapping[str, np.ndarray], dtype: str) -> nn.Module:
     """A reference network in ``dtype`` holding the recipe's entries, strictly; in eval mode."""
-    network = make()
+    with unfilled():
+        network = make()
     network.to(getattr(torch, dtype))
-    network.load_state_dict({name: torch.from_numpy(np.asarray(array)) for name, array in state.items()}, strict=True)
+    given = state.before if isinstance(state, Cast) else state
+    network.load_state_dict({name: torch.from_numpy(np.asarray(array)) for name, array in given.items()}, strict=True)
     for watcher in FirstUpdate.active:
         watcher.networks.append(network)
     return network.eval()
+
+
+@contextlib.contextmanager
+def unfilled() -> Iterator[None]:
+    """Modules made inside do not fill their parameters: the drawing takes seconds, and every entry is loaded after it.
+    """
+    fillers = {name: function for name, function in vars(nn.init).items()
+               if name.endswith("_") and not name.startswith("_")}
+    try:
+        for name in fillers:
+            setattr(nn.init, name, lambda tensor, *about, **more: tensor)
+        yield
+    finally:
+        for name, function in fillers.items():
+            setattr(nn.init, name, function)
 
 
 def state_entries(network: nn.Module) -> list[list]:
@@ -108,8 +127,8 @@ def flatten(name: str, output) -> list[tuple[str, torch.Tensor]]:
 
 
 def gradients(network: nn.Module) -> dict[str, np.ndarray]:
-    """Gradients after ``backward`` by name; parameters without one are absent."""
-    return {name: array(parameter.grad) for name, parameter in network.named_parameters()
+    """Gradients after ``backward`` by name; parameters without one are absent. Views: another backward changes them."""
+    return {name: parameter.grad.numpy() for name, parameter in network.named_parameters()
             if parameter.grad is not None}
 
 

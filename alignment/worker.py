@@ -1,34 +1,28 @@
-"""One side of a comparison in its own process: ``python -m alignment.worker REQUEST.json``.
+"""One side of a comparison in its own process (see ``processes.py``): ``python -m alignment.worker REQUEST.json``.
 
 The two frameworks never share a process, so neither can alias the other's memory, threads or libraries. A request
 is a JSON file; the answer is an ``.npz`` of arrays and a JSON of shapes, summaries, seconds and errors beside it.
 """
 from __future__ import annotations
 
-import contextlib
 import importlib
 import json
 import os
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from alignment import recipe
+from alignment import processes, recipe
 from alignment.bundle import Run
 
 SIDES = {"paddle": "ours", "torch": "twin"}
-ROOT = Path(__file__).resolve().parent.parent
-# glibc keeps freed memory for the next tensor (see models/processor.py), on the torch side as on ours.
-KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
 
 
 @dataclass(frozen=True)
@@ -108,62 +102,9 @@ def _ask(side: str, manifest: dict[str, Any], stages: list[dict[str, Any]], fill
     request.write_text(json.dumps({"side": side, "manifest": manifest, "stages": stages, "fill_state": fill_state,
                                    "variant": variant or {}, "original": original}))
     module = "alignment.worker" if original is None else "alignment.upstream.worker"
-    run_module(module, request, f"the {side} side of {manifest['system']}/{manifest['case']}", threads)
+    title = f"the {side} side of {manifest['system']}/{manifest['case']}"
+    processes.run_module(module, request, title, side if original is None else None, threads)
     return read(folder)
-
-
-def run_module(module: str, request: Path, title: str, threads: int | None = None) -> None:
-    """``python -m MODULE REQUEST`` in a process of its own.
-
-    Raises:
-        RuntimeError: if it fails, with ``title`` and its last lines.
-    """
-    environment = dict(os.environ, CUDA_VISIBLE_DEVICES="")
-    environment.setdefault("OMP_NUM_THREADS", str(threads or os.cpu_count() or 1))
-    for name, value in KEEP_MEMORY.items():
-        environment.setdefault(name, value)
-    status, errors = _run([sys.executable, "-m", module, str(request)], environment)
-    if status != 0:
-        tail = "\n".join(errors.strip().splitlines()[-25:])
-        raise RuntimeError(f"{title} failed (exit status {status}):\n{tail}")
-
-
-_children: set[subprocess.Popen] = set()
-_stopping = threading.Event()
-
-
-def _run(command: list[str], environment: dict[str, str]) -> tuple[int, str]:
-    with child(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-               text=True) as process:
-        _, errors = process.communicate()
-    return process.returncode, errors
-
-
-@contextlib.contextmanager
-def child(command: list[str], **options: Any) -> Iterator[subprocess.Popen]:
-    """A process that :func:`stop` ends and that does not outlive the context.
-
-    Raises:
-        RuntimeError: after a :func:`stop`.
-    """
-    if _stopping.is_set():
-        raise RuntimeError("interrupted")
-    process = subprocess.Popen(command, **options)
-    _children.add(process)
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        _children.discard(process)
-
-
-def stop() -> None:
-    """End all running sides and refuse to start more; for the end of an interrupted program."""
-    _stopping.set()
-    for process in list(_children):
-        process.terminate()
 
 
 def because(answer: Answer, key: str) -> str:
@@ -206,10 +147,11 @@ def compute(request: dict[str, Any], store: dict[str, Any] | None = None, case: 
     if request["fill_state"]:
         state = manifest["state"] = case.state_entries(manifest)
     made = Answer({}, {}, {}, {}, {}, state, {}, {})
-    store = {} if store is None else store
+    store, networks = {} if store is None else store, {}
     for stage in request["stages"]:
         started = time.perf_counter()
-        run = Run(manifest, stage["name"], stage["dtype"], stage["wanted"], request["variant"].get("jitter"), store)
+        run = Run(manifest, stage["name"], stage["dtype"], stage["wanted"], request["variant"].get("jitter"), store,
+                  networks)
         try:
             _keep(stage, _compute(case, side, run), made)
         except Exception:  # noqa: BLE001 - reported by whoever asked; the other stages are still worth comparing
@@ -249,8 +191,8 @@ def _versions(side: str) -> dict[str, str]:
     return {side: str(getattr(sys.modules.get(side), "__version__", ""))}
 
 
-if __name__ == "__main__":
-    path = Path(sys.argv[1])
+def main(path: Path) -> None:
+    """Answer the request in this process."""
     content = json.loads(path.read_text())
     if content["side"] == "torch":
         import torch
@@ -258,3 +200,7 @@ if __name__ == "__main__":
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
         torch.backends.mkldnn.enabled = content["variant"].get("onednn", True)
     answer(content, path.parent)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from alignment import worker
+from alignment import processes, worker
 from alignment.faults import catalogue, page
 from alignment.faults.manifests import SYSTEMS, manifest
 from alignment.faults.matrix import GUIDE, Alarm, Finding, Matrix, alarms, customary, finding
@@ -59,7 +59,7 @@ def faults_command(arguments: list[str]) -> int:
         found = run_all(planted, first_only=options.reduced, jobs=options.jobs,
                         kept=Path(options.report) / "sessions" if options.report else None, resume=options.resume)
     except KeyboardInterrupt:
-        worker.stop()
+        processes.stop()
         _say("interrupted; --resume goes on where whole cases were done")
         return 130
     finally:
@@ -103,7 +103,7 @@ def run_all(planted: catalogue.Planted, *, first_only: bool, jobs: int, kept: Pa
             for future in as_completed(futures):
                 made[futures[future]] = future.result()
         except BaseException:
-            worker.stop()
+            processes.stop()
             raise
     findings: list[Finding] = []
     red: list[Alarm] = []
@@ -174,8 +174,8 @@ def _lines(command: list[str]) -> Iterator[dict[str, Any]]:
         RuntimeError: if it fails, with its last lines.
     """
     environment = dict(os.environ, CUDA_VISIBLE_DEVICES="")
-    with tempfile.TemporaryFile("w+") as errors, worker.child(
-            command, cwd=worker.ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
+    with tempfile.TemporaryFile("w+") as errors, processes.child(
+            command, cwd=processes.ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
         for line in process.stdout:
             if line.startswith("{"):
                 yield json.loads(line)

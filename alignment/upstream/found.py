@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from alignment.worker import ROOT
+from alignment.processes import ROOT
 
 
 class CannotImport(RuntimeError):

@@ -12,7 +12,7 @@ from typing import Any
 
 from alignment.bundle import Bundle
 from alignment.compare import Allowance
-from alignment.worker import ROOT
+from alignment.processes import ROOT
 
 Manifest = dict[str, Any]
 

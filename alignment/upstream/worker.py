@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from alignment import worker
+from alignment import processes, worker
 from alignment.upstream import found, shims
 from alignment.upstream.originals import ORIGINALS
 
@@ -25,7 +25,7 @@ def main(path: Path) -> None:
     finder = shims.install(original.shims, shims.torch_names() if torch_side else shims.plain_names(), given["shims"])
     adapter = importlib.import_module(original.adapter)
     # Ours steps aside: from here on ``models`` or ``datasets`` is the original's. What is loaded stays loaded.
-    sys.path[:] = [entry for entry in sys.path if entry and Path(entry).resolve() != worker.ROOT]
+    sys.path[:] = [entry for entry in sys.path if entry and Path(entry).resolve() != processes.ROOT]
     os.chdir(path.parent)  # whatever the original writes lands in a folder that is thrown away
     try:
         adapter.enter(folder)

@@ -152,14 +152,15 @@ def from_partial(state: Mapping[str, np.ndarray], network: nn.Layer, file_name: 
 def to_upstream(state: Mapping[str, np.ndarray], network: nn.Layer, upstream_name: Rename = str) -> State:
     """The inverse of :func:`from_upstream` for any arrays by our names: weights, gradients, optimizer slots.
 
-    Entries of the network that ``state`` lacks are left out; names the network does not have raise KeyError.
+    Entries of the network that ``state`` lacks are left out; names the network does not have raise KeyError. Nothing is
+    copied: what is transposed is a view.
     """
     names, owned = upstream_names(network, upstream_name), entries(network)
     renamed: State = {}
     for ours, array in state.items():
         layer, last = owned[ours]
         array = np.asarray(array)
-        renamed[names[ours]] = np.asarray(array.T if _transposed(layer, last) else array, order="C")
+        renamed[names[ours]] = array.T if _transposed(layer, last) else array
     return renamed
 
 

@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from alignment import align, worker
+from alignment import align, processes, worker
 from alignment.results import TWIN, Outcome, Unit
 
 
@@ -140,7 +140,7 @@ def test_a_real_run_writes_its_report(tmp_path):
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_the_children(sent):
     run = subprocess.Popen([sys.executable, "-m", "alignment", "mvf", "forward", "--no-golden", "--jobs", "2"],
-                           cwd=worker.ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+                           cwd=processes.ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
         children = _wait_for(lambda: _children(run.pid), 60)
         run.send_signal(sent)

@@ -102,3 +102,20 @@ def test_the_float64_entry_repeats_only_what_differs():
 def test_wants():
     assert Run(MANIFEST, "forward", "float32").wants("anything")
     assert not Run(MANIFEST, "forward", "float32", ["y"]).wants("z")
+
+
+def test_stages_that_read_share_a_network_and_a_stage_that_changes_one_has_it_alone():
+    built, networks = [], {}
+
+    def build(run):
+        built.append(run.name)
+        return object()
+
+    def run(name, dtype="float32"):
+        return Run(MANIFEST, name, dtype, networks=networks)
+    assert run("forward").reading(build) is run("loss").reading(build)
+    assert run("backward").taking(build) is not None and built == ["forward"]
+    run("train").taking(build)
+    run("metric").reading(build)
+    run("forward", "float64").reading(build)
+    assert built == ["forward", "train", "metric", "forward"] and list(networks) == ["float64"]

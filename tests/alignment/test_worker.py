@@ -28,13 +28,3 @@ def test_arrays_stay_on_disk_and_a_stage_that_stops_spares_the_others(tmp_path):
 def test_a_process_that_fails_tells_its_last_lines():
     with pytest.raises(RuntimeError, match=r"paddle side of nothing/tiny failed.*(\n.*)*nothing"):
         worker.ask("paddle", {**MANIFEST, "system": "nothing"}, [request("schedule")])
-
-
-def test_after_a_stop_no_side_is_started(monkeypatch):
-    monkeypatch.setattr(worker, "_children", set())
-    worker.stop()
-    try:
-        with pytest.raises(RuntimeError, match="interrupted"):
-            worker.ask("torch", MANIFEST, [request("schedule")])
-    finally:
-        worker._stopping.clear()

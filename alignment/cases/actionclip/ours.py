@@ -71,8 +71,9 @@ def _scale(network):
 
 
 def forward(run: Run) -> dict[str, np.ndarray]:
-    network = build(run)
-    with paddle.no_grad(), tools.Recorder(network, blocks_upstream) as recorder:
+    network = run.reading(build)
+    names = None if run.wanted is None else ()
+    with paddle.no_grad(), tools.Recorder(network, blocks_upstream, names) as recorder:
         frames, video, text = _features(network, run)
         by_video, by_text = paired_logits(video, text, _scale(network))
     blocks = clip_outputs.ours(recorder.arrays) if run.wanted is None else {}
@@ -92,7 +93,7 @@ def loss(run: Run) -> dict[str, np.ndarray]:
     if not run.manifest["state"]:
         video, text, scale = _given_features(run)
         return _loss_arrays(video_text_loss(video, text, labels, scale.exp()), video, text, labels, scale.exp())
-    network = build(run)
+    network = run.reading(build)
     with paddle.no_grad():
         _, video, text = _features(network, run)
         found = video_text_loss(video, text, labels, _scale(network))
@@ -109,7 +110,7 @@ def _given_features(run: Run):
 def metric(run: Run) -> dict[str, np.ndarray]:
     spec = run.stage
     if run.manifest["state"]:
-        network = build(run)
+        network = run.reading(build)
         frames = _frames(run)
         with paddle.no_grad():
             video = network(frames).numpy()
@@ -130,7 +131,7 @@ def backward(run: Run) -> dict[str, np.ndarray]:
         video_text_loss(video, text, labels, scale.exp())["total"].backward()
         return {f"input:{name}": tensor.grad.numpy()
                 for name, tensor in (("video", video), ("text", text), ("logit_scale", scale))}
-    network = build(run)
+    network = run.taking(build)
     if run.stage["mode"] == "train":
         network.train()
     _, video, text = _features(network, run)

@@ -48,8 +48,8 @@ def _loss(video, text, labels, scale):
 
 
 def forward(run: Run) -> dict[str, np.ndarray]:
-    network = build(run)
-    with torch.no_grad(), tools.Recorder(network) as recorder:
+    network = run.reading(build)
+    with torch.no_grad(), tools.Recorder(network, None if run.wanted is None else ()) as recorder:
         frames, video, text = _features(network, run)
         by_video, by_text = reference.create_logits(video, text, network.logit_scale.exp())
     made = {"frame_features": frames, "video_features": video, "text_features": text, "logits_per_image": by_video,
@@ -68,8 +68,9 @@ def _given_features(run: Run):
 
 def loss(run: Run) -> dict[str, np.ndarray]:
     if run.manifest["state"]:
-        network = build(run)
-        _, video, text = _features(network, run)
+        network = run.reading(build)
+        with torch.no_grad():
+            _, video, text = _features(network, run)
         scale = network.logit_scale
     else:
         video, text, scale = _given_features(run)
@@ -81,7 +82,7 @@ def metric(run: Run) -> dict[str, np.ndarray]:
     spec = run.stage
     with torch.no_grad():
         if run.manifest["state"]:
-            network = build(run)
+            network = run.reading(build)
             images = torch.from_numpy(run.inputs["images"])
             video = network.encode_video(network.encode_image(images.view(-1, 3, *images.shape[2:])))
             text = network.encode_text(torch.from_numpy(run.inputs["prompts"]))
@@ -100,7 +101,7 @@ def backward(run: Run) -> dict[str, np.ndarray]:
         _loss(video, text, run.inputs["labels"], scale.exp())["total"].backward()
         return {f"input:{name}": tools.array(tensor.grad)
                 for name, tensor in (("video", video), ("text", text), ("logit_scale", scale))}
-    network = build(run).train(run.stage["mode"] == "train")
+    network = run.taking(build).train(run.stage["mode"] == "train")
     _, video, text = _features(network, run)
     _loss(video, text, run.inputs["labels"], network.logit_scale.exp())["total"].backward()
     found = tools.gradients(network)

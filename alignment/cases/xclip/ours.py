@@ -53,16 +53,16 @@ def _logits(network: XCLIP, run: Run):
 
 
 def forward(run: Run) -> dict[str, np.ndarray]:
-    network = build(run)
+    network = run.reading(build)
     image, text = tools.tensors(run.inputs, "image", "text")
     last = len(network.visual.transformer.resblocks) - 1
     names = {"visual.ln_pre": "ln_pre", "visual.transformer.resblocks.0": "block0",
              f"visual.transformer.resblocks.{last}": "block_last", "mit": "video_features",
              "prompts_generator": "prompts"}
     with paddle.no_grad():
-        with tools.Recorder(network) as of_text:
+        with tools.Recorder(network, names=None if run.wanted is None else ()) as of_text:
             features = network.encode_text(text)
-        with tools.Recorder(network) as recorder:
+        with tools.Recorder(network, names=None if run.wanted is None else names) as recorder:
             logits = network(image, features)
         tokens_last = paddle.to_tensor(recorder.arrays[f"visual.transformer.resblocks.{last}"])
         made = {name: recorder.arrays[layer] for layer, name in names.items()}
@@ -84,11 +84,11 @@ def _losses(logits, run: Run) -> dict:
 
 def loss(run: Run) -> dict[str, np.ndarray]:
     with paddle.no_grad():
-        return {name: tensor.numpy() for name, tensor in _losses(_logits(build(run), run), run).items()}
+        return {name: tensor.numpy() for name, tensor in _losses(_logits(run.reading(build), run), run).items()}
 
 
 def backward(run: Run) -> dict[str, np.ndarray]:
-    network = build(run)
+    network = run.taking(build)
     total = _losses(_logits(network, run), run)["soft"]
     total.backward()
     found = tools.gradients(network, upstream_name)

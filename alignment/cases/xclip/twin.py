@@ -34,26 +34,27 @@ def build(run: Run) -> reference.XCLIP:
 
 
 def forward(run: Run) -> dict[str, np.ndarray]:
-    network = build(run)
+    network = run.reading(build)
     image, text = tools.tensors(run.inputs, "image", "text")
     last = len(network.visual.transformer.resblocks) - 1
     names = {"visual.ln_pre": "ln_pre", "visual.transformer.resblocks.0": "block0",
-             f"visual.transformer.resblocks.{last}": "block_last", "prompts_generator": "prompts"}
+             f"visual.transformer.resblocks.{last}": "block_last", "mit": "video_features",
+             "prompts_generator": "prompts"}
+    inner = ("visual", "prompts_visual_ln")
     with torch.no_grad():
-        with tools.Recorder(network) as of_text:
+        with tools.Recorder(network, None if run.wanted is None else ()) as of_text:
             features = network.encode_text(text)
-        with tools.Recorder(network) as recorder:
+        with tools.Recorder(network, None if run.wanted is None else (*names, *inner)) as recorder:
             logits = network(image, text)
-        b, t = image.shape[:2]
-        cls, _ = network.visual(image.flatten(0, 1))
-        video, patches = network.encode_video(image)
+        patches = torch.from_numpy(recorder.arrays["prompts_visual_ln"]) @ network.prompts_visual_proj
+    b, t = image.shape[:2]
     made = {name: recorder.arrays[layer] for layer, name in names.items()}
     if last == 0:
         made["block0"] = made["block_last"]
     for name in ("block0", "block_last"):
         made[name] = made[name].transpose(1, 0, 2)  # upstream stores tokens first
-    made |= {"cls": tools.array(cls.view(b, t, -1)), "img_features": tools.array(patches),
-             "video_features": tools.array(video)}
+    made |= {"cls": recorder.arrays["visual.0"].reshape(b, t, -1),
+             "img_features": tools.array(patches).reshape(b, t, -1, patches.shape[-1])}
     text_features = {"text_features": tools.array(features)}
     if run.wanted is None:  # in our side's order of execution, which encodes the classes first
         end, towers = run.inputs["text"].argmax(-1), ("visual.transformer.resblocks", "mit.resblocks")
@@ -76,11 +77,12 @@ def _logits(network, run: Run):
 
 
 def loss(run: Run) -> dict[str, np.ndarray]:
-    return {name: tools.array(tensor) for name, tensor in _losses(_logits(build(run), run), run).items()}
+    with torch.no_grad():
+        return {name: tools.array(tensor) for name, tensor in _losses(_logits(run.reading(build), run), run).items()}
 
 
 def backward(run: Run) -> dict[str, np.ndarray]:
-    network = build(run)
+    network = run.taking(build)
     total = _losses(_logits(network, run), run)["soft"]
     total.backward()
     found = tools.gradients(network)

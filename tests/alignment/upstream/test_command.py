@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from alignment import worker
+from alignment import processes, worker
 from alignment.__main__ import main
 from alignment.upstream.originals import ORIGINALS
 
@@ -66,7 +66,7 @@ def test_every_original_has_cases_that_our_sides_know(original):
     manifests = original.manifests()
     assert len({manifest["case"] for manifest in manifests}) == len(manifests)
     assert all(manifest["system"] == original.system and manifest["stages"] for manifest in manifests)
-    assert Path(worker.ROOT, original.adapter.replace(".", "/") + ".py").is_file()
+    assert Path(processes.ROOT, original.adapter.replace(".", "/") + ".py").is_file()
     assert len(original.commit) == 40 and original.files
 
 
