@@ -21,7 +21,7 @@ from typing import Any, TextIO
 
 from alignment import cases, golden, initialization, processes, twins
 from alignment.bundle import Bundle, find_bundles, split_stage
-from alignment.jobs import Job, memory_of, outcomes_of, parameters, repeats
+from alignment.jobs import BASE, Job, memory_of, outcomes_of, parameters, repeats
 from alignment.results import GOLDEN, RULE, TWIN, Line, Outcome, Unit, step_of
 
 STEPS = ("init", "data", "forward", "metric", "loss", "backward", "train")
@@ -166,8 +166,9 @@ def _twin_job(manifest: dict[str, Any], steps: list[str], dtypes: list[str]) -> 
     if not any(step_of(stage, own) in steps for stage in manifest["stages"]):
         return []
     unit = Unit(manifest["system"], manifest["case"], TWIN)
-    weight = 0.0 if manifest.get("state") == [] else 20.0
-    return [Job(unit, lambda: twins.run_case(manifest, steps, dtypes), weight)]
+    memory = manifest.get("memory", BASE)
+    weight = 0.0 if manifest.get("state") == [] else 100.0 if "prepare" in manifest else 25.0 * memory
+    return [Job(unit, lambda: twins.run_case(manifest, steps, dtypes), weight, memory)]
 
 
 def _golden_jobs(bundle: Bundle, sides: list[str], steps: list[str], dtypes: list[str], thorough: bool) -> list[Job]:
@@ -178,8 +179,10 @@ def _golden_jobs(bundle: Bundle, sides: list[str], steps: list[str], dtypes: lis
                   if thorough or not repeats(bundle, stage, side)]
         if stages:
             unit = Unit(manifest["system"], manifest["case"], GOLDEN, side, relative)
+            measured = getattr(importlib.import_module(f"alignment.cases.{manifest['system']}"), "MEMORY", {})
+            memory = measured.get((manifest["case"], side)) or memory_of(bundle, stages)
             made.append(Job(unit, functools.partial(run_golden, bundle, unit, stages),
-                            parameters(bundle) * len(stages), memory_of(bundle, stages)))
+                            parameters(bundle) * len(stages), memory))
     return made
 
 

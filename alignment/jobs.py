@@ -29,18 +29,23 @@ class Job:
 
 
 class Waiting:
-    """Jobs, the longest first. One process takes them from that end, the others from the other: the large networks then
-    follow each other while small ones fill the second processor. A job that does not fit lets others pass."""
+    """Jobs, the longest first. One process prefers those that need over half of the memory, the others the others: the
+    large networks then follow each other while small ones fill the second processor, and the shortest come last. A job
+    that does not fit lets others pass."""
 
     def __init__(self, jobs: list[Job], memory: float):
-        self._jobs, self._free, self._running = list(jobs), memory, 0
+        self._jobs, self._limit, self._free, self._running = list(jobs), memory, memory, 0
         self._changed = threading.Condition()
 
-    def take(self, longest: bool = True) -> Job | None:
-        """The next job from one end, as soon as one fits (alone, anything fits); None when none is left."""
+    def take(self, large: bool = True) -> Job | None:
+        """The next job, as soon as one fits (alone, anything fits); None when none is left.
+
+        Args:
+            large: prefer those over half of the memory, the largest first.
+        """
         with self._changed:
             while self._jobs:
-                ordered = self._jobs if longest else reversed(self._jobs)
+                ordered = sorted(self._jobs, key=lambda job: self._preference(job, large))
                 fitting = next((job for job in ordered if job.memory <= self._free or not self._running), None)
                 if fitting is not None:
                     self._jobs.remove(fitting)
@@ -48,6 +53,10 @@ class Waiting:
                     return fitting
                 self._changed.wait()
             return None
+
+    def _preference(self, job: Job, large: bool) -> tuple[bool, float]:
+        is_large = job.memory > self._limit / 2
+        return is_large != large, -job.memory if is_large else -job.weight
 
     def done(self, job: Job) -> None:
         with self._changed:
@@ -91,8 +100,8 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _work(waiting: Waiting, ended: queue.SimpleQueue, longest: bool) -> None:
-    while (job := waiting.take(longest)) is not None:
+def _work(waiting: Waiting, ended: queue.SimpleQueue, large: bool) -> None:
+    while (job := waiting.take(large)) is not None:
         try:
             ended.put(_run(job))
         except BaseException as error:  # noqa: BLE001 - raised by whoever waits for the outcome
@@ -124,10 +133,10 @@ def parameters(bundle: Bundle) -> float:
 
 def memory_of(bundle: Bundle, stages: list[str]) -> float:
     """GB that these stages may need: weights of the recipe, and in the run's precision the network, its gradients, what
-    Adam remembers, and the arrays that are handed on."""
+    Adam remembers, activations, and the arrays that are handed on."""
     bytes_each = 20
     if any(split_stage(stage)[1] == "float64" for stage in stages):
-        bytes_each = 54 if "train64" in stages else 34
+        bytes_each = 54 if "train64" in stages else 26
     return BASE + parameters(bundle) * bytes_each / 1e3
 
 

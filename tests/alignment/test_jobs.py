@@ -11,27 +11,41 @@ from alignment.bundle import Bundle
 from alignment.results import TWIN, Outcome, Unit
 
 
-def job(case, run=None, memory=1.0):
+def job(case, run=None, memory=1.0, weight=1.0):
     unit = Unit("mvf", case, TWIN)
-    return jobs.Job(unit, run or (lambda: Outcome(unit)), 1.0, memory)
+    return jobs.Job(unit, run or (lambda: Outcome(unit)), weight, memory)
 
 
 def test_a_large_job_lets_small_ones_pass_and_is_not_forgotten():
-    waiting = jobs.Waiting([job("large", memory=6), job("other", memory=6), job("small"), job("huge", memory=99)], 7)
+    waiting = jobs.Waiting([job("large", memory=6), job("other", memory=6), job("small")], 7)
     first, second = waiting.take(), waiting.take()
     assert [first.unit.case, second.unit.case] == ["large", "small"]
     waiting.done(first)
-    third = waiting.take()
-    assert third.unit.case == "other"
-    waiting.done(second)
-    waiting.done(third)
-    assert waiting.take().unit.case == "huge"  # alone, anything fits
+    assert waiting.take().unit.case == "other"
     assert waiting.take() is None
 
 
-def test_the_other_process_begins_with_the_shortest():
-    waiting = jobs.Waiting([job("large", memory=6), job("middle", memory=3), job("small")], 7)
-    assert [waiting.take(end).unit.case for end in (True, False)] == ["large", "small"]
+def test_alone_anything_fits():
+    waiting = jobs.Waiting([job("small"), job("huge", memory=99)], 7)
+    huge = waiting.take()
+    assert huge.unit.case == "huge"
+    waiting.done(huge)
+    assert waiting.take().unit.case == "small"
+
+
+def test_one_process_prefers_the_large_and_the_others_the_long_among_the_small():
+    made = [job("long", weight=9), job("short", weight=1), job("large", memory=4, weight=2), job("larger", memory=5)]
+
+    def order(*preferences):
+        waiting = jobs.Waiting(made, 7)
+        found = []
+        for large in preferences:
+            found.append(waiting.take(large))
+            waiting.done(found[-1])
+        return [one.unit.case for one in found]
+    assert order(True, True, True, True) == ["larger", "large", "long", "short"]
+    assert order(False, False, False, False) == ["long", "short", "larger", "large"]
+    assert order(True, False, True, False) == ["larger", "long", "large", "short"]
 
 
 def test_what_runs_together_stays_within_the_memory():
@@ -50,7 +64,7 @@ def test_what_runs_together_stays_within_the_memory():
 
 
 def test_a_broken_case_is_an_outcome_and_a_broken_program_an_error(monkeypatch):
-    monkeypatch.setattr(jobs.worker, "stop", lambda: None)
+    monkeypatch.setattr(jobs.processes, "stop", lambda: None)
 
     def broken(error):
         def run():

@@ -44,7 +44,7 @@ def manifests() -> list[dict[str, Any]]:
     both = _case("pvt_small_vv_va_ms3", "pvt", "MS3", frames=3, size=(64, 32), channel=16, loss=_KL,
                  vv=True, pvt=small_pvt)
     resnet = _case("resnet50_ms3_small", "resnet", "MS3", frames=5, size=(64, 32), channel=16,
-                   loss={**_KL, "euclidean_flag": True, "norm_fea": True})
+                   loss={**_KL, "euclidean_flag": True, "norm_fea": True}) | {"memory": 2.5}
     return [pvt, both, resnet, _tpavi(), _losses(), _mel(), _training()]
 
 

@@ -85,7 +85,7 @@ def _single_object() -> dict[str, Any]:
     stages["train"] = {"mode": "eval", "about": "three steps", "its": [1, 30001, 80001], "lr": 1e-5, **_ADAM,
                        "eps": 1e-3}
     return _case("single_object", "propagation", 1.5, {"single_object": True}, inputs, stages,
-                 overrides={"decoder.pred.bias": -4.5})
+                 overrides={"decoder.pred.bias": -4.5}, memory=3.7)
 
 
 def _fusion() -> dict[str, Any]:
