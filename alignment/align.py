@@ -89,8 +89,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--golden-side", choices=("both", "paddle", "torch"), default="both",
                         help="whom the bundles judge: our network, our torch twin, or both (default)")
     parser.add_argument("--thorough", action="store_true",
-                        help="also the recorded stages that take long and mostly repeat others: the twin in float32 "
-                             "and float32 training of networks over 10 million parameters, training over 100 million")
+                        help="also the recorded stages that take long and mostly repeat others: of networks over 10 "
+                             "million parameters the twin in float32, its training, and ours in float32; over 100 "
+                             "million all training")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N",
                         help="processes at a time (default: one a processor)")
     return parser

@@ -13,7 +13,7 @@ from alignment import processes
 from alignment.bundle import Bundle, split_stage
 from alignment.results import Outcome, Unit
 
-MEMORY = 7.0  # GB that the processes of a run may need together
+MEMORY = 6.4  # GB that the computing processes of a run may need together; those that start and judge them need 1
 BASE = 0.8  # GB of a process with its library and a small network
 COSTLY, LARGE = 10.0, 100.0  # million parameters
 
@@ -143,14 +143,15 @@ def memory_of(bundle: Bundle, stages: list[str]) -> float:
 def repeats(bundle: Bundle, stage: str, side: str) -> bool:
     """Whether a stage is left to a thorough run: it takes long and says little that others do not say.
 
-    Of networks over 10 million parameters: the twin in float32 where it is judged in float64, and float32 training
-    where the same training is recorded in float64. Of networks over 100 million: the training itself (7 GB, minutes),
-    which the built-in cases and the short training run on small networks of the same code.
+    Of networks over 10 million parameters: the twin in float32 where it is judged in float64, its training, which the
+    record judges on our side, and our float32 training where the same is recorded in float64. Of networks over 100
+    million: the training itself (7 GB, minutes), which the built-in cases and the short training run on small networks
+    of the same code.
     """
     size = parameters(bundle)
     base, dtype = split_stage(stage)
     if size <= COSTLY:
         return False
-    if base == "train" and size > LARGE:
+    if base == "train" and (size > LARGE or (side == "torch" and "train64" in bundle.stages)):
         return True
     return dtype == "float32" and f"{base}64" in bundle.stages and (base == "train" or side == "torch")

@@ -80,6 +80,11 @@ class Parent:
                                f"the process that starts others ended (exit status {self._process.wait()})")
         return int(line)
 
+    def kill(self) -> None:
+        """End it with what it has forked."""
+        _kill(self._process)
+        self.end()
+
     def end(self) -> None:
         """Let it see that nothing more will come."""
         with contextlib.suppress(BrokenPipeError):
@@ -104,8 +109,8 @@ def _parent(side: str, environment: dict[str, str]) -> Iterator[Parent]:
     parent = parent or Parent(side, environment)
     try:
         yield parent
-    except BaseException:
-        parent.end()
+    except BaseException:  # an interrupt: do not wait for what it runs
+        parent.kill()
         raise
     with _lock:
         _idle.setdefault(key, []).append(parent)
@@ -129,11 +134,12 @@ def child(command: list[str], **options: Any) -> Iterator[subprocess.Popen]:
 
 
 def _start(command: list[str], **options: Any) -> subprocess.Popen:
-    if _stopping.is_set():
-        raise RuntimeError("interrupted")
-    # A group of its own, so that what it forks ends with it.
-    process = subprocess.Popen(command, start_new_session=True, **options)
-    _children.add(process)
+    with _lock:
+        if _stopping.is_set():
+            raise RuntimeError("interrupted")
+        # A group of its own, so that what it forks ends with it.
+        process = subprocess.Popen(command, start_new_session=True, **options)
+        _children.add(process)
     return process
 
 
@@ -145,11 +151,11 @@ def _kill(process: subprocess.Popen) -> None:
 
 def stop() -> None:
     """End all processes and refuse to start more; for the end of an interrupted program."""
-    _stopping.set()
     with _lock:
+        _stopping.set()
         _idle.clear()
-    for process in list(_children):
-        _kill(process)
+        for process in list(_children):
+            _kill(process)
 
 
 @atexit.register

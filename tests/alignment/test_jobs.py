@@ -86,7 +86,8 @@ STAGES = ["forward", "train", "forward64", "train64"]
 
 
 @pytest.mark.parametrize(("million", "paddle", "torch"), [
-    (9, [], []), (80, ["train"], ["forward", "train"]), (150, ["train", "train64"], ["forward", "train", "train64"])])
+    (9, [], []), (80, ["train"], ["forward", "train", "train64"]),
+    (150, ["train", "train64"], ["forward", "train", "train64"])])
 def test_only_repetitions_of_large_networks_are_left_to_a_thorough_run(tmp_path, million, paddle, torch):
     found = bundle(tmp_path, million, STAGES)
     assert [stage for stage in STAGES if jobs.repeats(found, stage, "paddle")] == paddle

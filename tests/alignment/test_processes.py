@@ -1,6 +1,7 @@
 """A process for every request: apart from each other, told when they fail, none left behind."""
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -88,6 +89,19 @@ def test_a_stop_ends_what_runs_and_nothing_starts_after_it(tmp_path):
     _wait_for(lambda: not any(_runs(number) for number in note.read_text().split()))
     with pytest.raises(RuntimeError, match="interrupted"):
         run(tmp_path, "b")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="children are found by /proc")
+def test_an_interrupt_does_not_wait_for_what_runs(tmp_path):
+    note = tmp_path / "pid"
+    (tmp_path / "request").write_text(f"open({str(note)!r}, 'w').write(f'{{os.getpid()}} .')\ntime.sleep(600)")
+    with pytest.raises(KeyboardInterrupt), processes._parent("torch", dict(os.environ)) as parent:
+        line = json.dumps(["echoing", str(tmp_path / "request"), str(tmp_path / "errors")])
+        parent._process.stdin.write(line + "\n")
+        parent._process.stdin.flush()
+        _wait_for(lambda: note.is_file() and note.read_text().endswith("."))
+        raise KeyboardInterrupt
+    _wait_for(lambda: not _runs(note.read_text().split()[0]))
 
 
 def test_a_closed_parent_is_gone(tmp_path):
