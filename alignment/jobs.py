@@ -13,7 +13,7 @@ from alignment import processes
 from alignment.bundle import Bundle, split_stage
 from alignment.results import Outcome, Unit
 
-MEMORY = 6.4  # GB that the computing processes of a run may need together; those that start and judge them need 1
+MEMORY = 7.0  # GB that the computing processes of a run may need together; those that start and judge them need 1
 BASE = 0.8  # GB of a process with its library and a small network
 COSTLY, LARGE = 10.0, 100.0  # million parameters
 

@@ -45,6 +45,7 @@ def manifests() -> list[dict[str, Any]]:
                  vv=True, pvt=small_pvt)
     resnet = _case("resnet50_ms3_small", "resnet", "MS3", frames=5, size=(64, 32), channel=16,
                    loss={**_KL, "euclidean_flag": True, "norm_fea": True}) | {"memory": 2.5}
+    resnet["stages"]["train"] |= {"about": "2 steps of Adam", "steps": 2}  # a whole ResNet-50; five are recorded
     return [pvt, both, resnet, _tpavi(), _losses(), _mel(), _training()]
 
 
