@@ -144,9 +144,12 @@ def _xclip() -> list[Manifest]:
 
 
 def _mivos() -> list[Manifest]:
+    """The original cannot choose 50 of the 12 places that a first small frame has: it chooses 10."""
     steps = _recorded("mivos", "propagation_steps", ("forward",))
-    return [steps, *_built_in("mivos", {"fusion_small": ("forward", "loss", "metric", "backward"),
-                                        "s2m_stride_8": ("forward",), "sequence_small": ("sequence",)})]
+    made = _built_in("mivos", {"fusion_small": ("forward", "loss", "metric", "backward"),
+                               "s2m_stride_8": ("forward",), "sequence_small": ("sequence",)})
+    made[-1]["config"]["top_k"] = 10
+    return [steps, *made]
 
 
 def _dff() -> list[Manifest]:

@@ -180,11 +180,11 @@ def stay_on_cpu() -> None:
 
 @contextlib.contextmanager
 def precision(dtype: str) -> Iterator[None]:
-    """In a float64 run: new tensors are float64, ``float()`` or ``type(float32)`` does not round one, and integers
-    (places, say) become float64 as well.
+    """In a float64 run: new tensors are float64 where they would be float32, declared or not, ``float()`` or
+    ``type(float32)`` does not round one, and integers (places, say) become float64 as well.
 
-    CLIP's layer norm and two metrics go through float32 on purpose (they were written for half precision); rounding
-    there would hide in float64 what the run is for. A float32 run is left as it is.
+    CLIP's layer norm and two metrics go through float32 on purpose (they were written for half precision), MiVOS keeps
+    its memory in it; rounding there would hide in float64 what the run is for. A float32 run is left as it is.
     """
     import torch
 
@@ -202,13 +202,23 @@ def precision(dtype: str) -> Iterator[None]:
             return self
         return to_type(self, *args, **options) if dtype is None else to_type(self, dtype, *args, **options)
 
+    def wide(make: Callable) -> Callable:
+        def made(*args: Any, dtype: Any = None, **options: Any) -> torch.Tensor:
+            return make(*args, dtype=torch.float64 if dtype == torch.float32 else dtype, **options)
+        return made
+
+    makers = {name: getattr(torch, name) for name in ("zeros", "ones", "empty")}
     torch.set_default_dtype(torch.float64)
     torch.Tensor.float, torch.Tensor.type = keep_float, keep_type
+    for name, make in makers.items():
+        setattr(torch, name, wide(make))
     try:
         yield
     finally:
         torch.set_default_dtype(before)
         torch.Tensor.float, torch.Tensor.type = to_float, to_type
+        for name, make in makers.items():
+            setattr(torch, name, make)
 
 
 def each_in_its_precision(stages: dict[str, Callable]) -> dict[str, Callable]:

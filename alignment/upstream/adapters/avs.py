@@ -65,7 +65,7 @@ def state_entries(manifest: dict) -> list[list]:
     if "blocks" in config:
         return tools.state_entries(nn.ModuleDict({name: TASKS["MS3"].tpavi(**options)
                                                   for name, options in config["blocks"].items()}))
-    return tools.state_entries(make(config))
+    return tools.state_entries(make(config)) if "backbone" in config else []
 
 
 def build(run: Run) -> nn.Module:

@@ -144,7 +144,10 @@ class FusionPass:
 
 @torch.no_grad()
 def fusion_forward(run: Run) -> dict[str, np.ndarray]:
-    return numpy(FusionPass(run).forward())
+    made = FusionPass(run)
+    with tools.Recorder(made.net, inputs.layers(run)) as recorded:
+        out = numpy(made.forward())
+    return {name: out[name] for name in ("attn1", "attn2")} | recorded.arrays | out
 
 
 @torch.no_grad()
@@ -175,5 +178,7 @@ def s2m(run: Run) -> dict[str, np.ndarray]:
     x = tensors(inputs.s2m(run))["x"]
     features, head = network.backbone(x), network.classifier
     low, high = features["low_level"], features["out"]
-    return numpy({"layer1": low, "layer4": high, "low": head.project(low), "aspp": head.aspp(high),
-                  "logits": network(x)})
+    out = {"layer1": low, "layer4": high, "low": head.project(low), "aspp": head.aspp(high)}
+    with tools.Recorder(network, inputs.layers(run)) as recorded:
+        out["logits"] = network(x)
+    return recorded.arrays | numpy(out)

@@ -75,6 +75,9 @@ def test_a_float64_run_does_not_round_through_float32():
         assert x.type(torch.int64).dtype == torch.int64
         assert (x > 0).float().dtype == torch.float32
         assert torch.arange(2).float().dtype == torch.float64
+        assert torch.empty(2, 3, dtype=torch.float32).dtype == torch.float64
+        assert torch.zeros(1, dtype=torch.uint8).dtype == torch.uint8
+    assert torch.zeros(1, dtype=torch.float32).dtype == torch.float32
     assert x.float().dtype == torch.zeros(1).dtype == torch.float32
 
 
