@@ -13,7 +13,7 @@ from alignment import processes
 from alignment.bundle import Bundle, split_stage
 from alignment.results import Outcome, Unit
 
-MEMORY = 7.0  # GB that the computing processes of a run may need together; those that start and judge them need 1
+MEMORY = 7.3  # GB that the computing processes of a run may need together; those that start and judge need 0.5
 BASE = 0.8  # GB of a process with its library and a small network
 COSTLY, LARGE = 10.0, 100.0  # million parameters
 
@@ -132,12 +132,12 @@ def parameters(bundle: Bundle) -> float:
 
 
 def memory_of(bundle: Bundle, stages: list[str]) -> float:
-    """GB that these stages may need: weights of the recipe, and in the run's precision the network, its gradients, what
-    Adam remembers, activations, and the arrays that are handed on."""
-    bytes_each = 20
-    if any(split_stage(stage)[1] == "float64" for stage in stages):
-        bytes_each = 54 if "train64" in stages else 26
-    return BASE + parameters(bundle) * bytes_each / 1e3
+    """GB that these stages may need, measured on the networks of this project: activations, weights of the recipe, and
+    in float64 the network, its gradients and what Adam remembers."""
+    size = parameters(bundle)
+    if size <= COSTLY:
+        return BASE
+    return 2.2 + size * (34 if "train64" in stages else 16) / 1e3
 
 
 def repeats(bundle: Bundle, stage: str, side: str) -> bool:

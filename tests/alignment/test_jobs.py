@@ -100,7 +100,6 @@ def test_a_record_in_float32_only_is_always_run(tmp_path):
 
 
 def test_memory_grows_with_what_is_kept(tmp_path):
-    found = bundle(tmp_path, 100, STAGES)
-    single, double, training = (jobs.memory_of(found, [*stages]) for stages in
-                                (["forward"], ["forward", "forward64"], STAGES))
-    assert jobs.BASE < single < double < training < 7
+    small, large = bundle(tmp_path, 9, STAGES), bundle(tmp_path, 100, STAGES)
+    assert jobs.BASE == jobs.memory_of(small, STAGES)
+    assert jobs.BASE < jobs.memory_of(large, ["forward", "forward64"]) < jobs.memory_of(large, STAGES) < jobs.MEMORY

@@ -9,9 +9,8 @@ from alignment.compare import Allowance
 SYSTEM = "xclip"
 STEPS: dict[str, tuple[str, ...]] = {"data": ("blending",)}
 ONLY_IN_TWIN: tuple[str, ...] = ()
-# GB of a process, where parameters do not tell: frames of 197 or 50 tokens are kept for a backward pass in float64.
-MEMORY = {("b16_t8", "paddle"): 6.8, ("b32_t8", "paddle"): 5.3, ("b32_t8", "torch"): 4.4,
-          ("b32_text_r64", "paddle"): 4.5, ("b32_text_r64", "torch"): 4.5}
+# GB of a process, where parameters do not tell: eight frames of 197 tokens are kept for a backward pass in float64.
+MEMORY = {("b16_t8", "paddle"): 6.8}
 
 _SIZES = {"embed_dim": 128, "image_resolution": 32, "vision_layers": 3, "vision_width": 128, "vision_patch_size": 16,
           "context_length": 20, "vocab_size": 60, "transformer_width": 128, "transformer_heads": 2,
