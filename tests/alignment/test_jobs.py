@@ -101,5 +101,5 @@ def test_a_record_in_float32_only_is_always_run(tmp_path):
 
 def test_memory_grows_with_what_is_kept(tmp_path):
     small, large = bundle(tmp_path, 9, STAGES), bundle(tmp_path, 100, STAGES)
-    assert jobs.BASE == jobs.memory_of(small, STAGES)
+    assert jobs.memory_of(small, STAGES) == jobs.BASE
     assert jobs.BASE < jobs.memory_of(large, ["forward", "forward64"]) < jobs.memory_of(large, STAGES) < jobs.MEMORY
