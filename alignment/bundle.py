@@ -33,7 +33,7 @@ class Run:
     wanted: list[str] | None = None  # names to produce (without ``stage/``); None: everything the stage has
     jitter: int | None = None  # seed of a shift of inputs and weights by at most half a unit in the last place
     store: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)  # shared by the runs of a process
-    networks: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)  # of the runs of one request
+    networks: dict[tuple, Any] = field(default_factory=dict, repr=False, compare=False)  # of the runs of one request
 
     @property
     def config(self) -> dict[str, Any]:
@@ -74,14 +74,14 @@ class Run:
 
     def reading(self, build: Callable[[Run], Any]) -> Any:
         """The network in eval mode, for a stage that leaves it as it is; built once for such stages of a request."""
-        if self.dtype not in self.networks:
+        if (self.dtype, build) not in self.networks:
             self.networks.clear()
-            self.networks[self.dtype] = build(self)
-        return self.networks[self.dtype]
+            self.networks[self.dtype, build] = build(self)
+        return self.networks[self.dtype, build]
 
     def taking(self, build: Callable[[Run], Any]) -> Any:
         """The network for a stage that changes it, if only by gradients: nobody gets it afterwards."""
-        return self.networks.pop(self.dtype) if self.dtype in self.networks else build(self)
+        return self.networks.pop((self.dtype, build)) if (self.dtype, build) in self.networks else build(self)
 
     def wants(self, name: str) -> bool:
         """Whether the key ``name`` (without the stage) is asked for."""

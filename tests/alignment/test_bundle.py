@@ -118,4 +118,5 @@ def test_stages_that_read_share_a_network_and_a_stage_that_changes_one_has_it_al
     run("train").taking(build)
     run("metric").reading(build)
     run("forward", "float64").reading(build)
-    assert built == ["forward", "train", "metric", "forward"] and list(networks) == ["float64"]
+    assert built == ["forward", "train", "metric", "forward"] and list(networks) == [("float64", build)]
+    assert run("forward", "float64").reading(lambda run: "the other side's") == "the other side's"

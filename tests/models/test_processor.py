@@ -52,7 +52,8 @@ def test_a_tensor_takes_the_memory_of_the_one_before():
         done = subprocess.run([sys.executable, "-c", FAULTS], env=os.environ | variables, capture_output=True,
                               text=True, check=True)
         return int(done.stdout.split()[-1])
-    assert pages() < 2000 < 20 * 4096 <= pages(MALLOC_TRIM_THRESHOLD_="131072", MALLOC_MMAP_THRESHOLD_="131072")
+    tensor = 4096  # pages; in some runs one of the twenty takes a second place in the heap, which stays too
+    assert pages() < 2 * tensor < 20 * tensor <= pages(MALLOC_TRIM_THRESHOLD_="131072", MALLOC_MMAP_THRESHOLD_="131072")
 
 
 HOLES = """
