@@ -1,6 +1,7 @@
 """What ActionCLIP and X-CLIP share: videos and sentences meet in one space, the nearest sentence names the class."""
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -83,7 +84,7 @@ def add_text_options(parser) -> None:
     parser.add_argument("--text", metavar="SENTENCE", help="rank the videos of the folder --video by this sentence")
 
 
-class VideoTextSystem:
+class VideoTextSystem(ABC):
     """Everything but the network, its training and the data's recipe: these are a system's own (below the line).
 
     A system says how clips and label features become probabilities; from that follow test, prediction and export.
@@ -103,29 +104,29 @@ class VideoTextSystem:
 
     # ---- a system's own
 
+    @abstractmethod
     def clip_recipe(self) -> Any:
         """Sampling and transforms, with ``train`` and ``views``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def text_tower(self, network: nn.Layer) -> TextTower:
         """The part of the network that encodes sentences."""
-        raise NotImplementedError
 
+    @abstractmethod
     def video_features(self, network: nn.Layer, clips: paddle.Tensor) -> np.ndarray:
         """``[V, T, 3, S, S]`` -> ``[V, D]``, not normalized."""
-        raise NotImplementedError
 
+    @abstractmethod
     def probabilities(self, network: nn.Layer, frames: paddle.Tensor, text: np.ndarray, templates: int) -> np.ndarray:
         """``frames [B, V, T, 3, S, S]`` and sentences ``[A*K, D]``, template-major -> ``[B, K]``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def score_graph(self, network: nn.Layer) -> nn.Layer:
         """For export: ``frames [B, T, 3, S, S]``, ``text [1 or B, A*K, D]`` -> ``logits [B, K]``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def own_labels(self) -> list[str]:
         """Class names of the test."""
-        raise NotImplementedError
 
     @property
     def templates(self) -> list[str]:
