@@ -167,7 +167,7 @@ def _twin_job(manifest: dict[str, Any], steps: list[str], dtypes: list[str]) -> 
     if not any(step_of(stage, own) in steps for stage in manifest["stages"]):
         return []
     unit = Unit(manifest["system"], manifest["case"], TWIN)
-    memory = manifest.get("memory", BASE)
+    memory = _memory(unit, BASE)
     weight = 0.0 if manifest.get("state") == [] else 100.0 if "prepare" in manifest else 25.0 * memory
     return [Job(unit, lambda: twins.run_case(manifest, steps, dtypes), weight, memory)]
 
@@ -180,11 +180,15 @@ def _golden_jobs(bundle: Bundle, sides: list[str], steps: list[str], dtypes: lis
                   if thorough or not repeats(bundle, stage, side)]
         if stages:
             unit = Unit(manifest["system"], manifest["case"], GOLDEN, side, relative)
-            measured = getattr(importlib.import_module(f"alignment.cases.{manifest['system']}"), "MEMORY", {})
-            memory = measured.get((manifest["case"], side)) or memory_of(bundle, stages)
             made.append(Job(unit, functools.partial(run_golden, bundle, unit, stages),
-                            parameters(bundle) * len(stages), memory))
+                            parameters(bundle) * len(stages), _memory(unit, memory_of(bundle, stages))))
     return made
+
+
+def _memory(unit: Unit, estimate: float) -> float:
+    """GB that a unit needs: as the system's cases say, or the estimate."""
+    return getattr(importlib.import_module(f"alignment.cases.{unit.system}"), "MEMORY", {}).get(
+        (unit.case, unit.side), estimate)
 
 
 def _golden_stages(bundle: Bundle, steps: list[str], dtypes: list[str]) -> list[str]:

@@ -108,7 +108,7 @@ def cast(state: Mapping[str, np.ndarray], dtype: str) -> dict[str, np.ndarray]:
 class Cast(Mapping):
     """Arrays of ``state`` as :func:`cast` makes them, one at a time: a network's float64 weights fill gigabytes.
 
-    A network that casts by itself, which is exact from float32 upwards, takes ``before``: no copy at all is made.
+    A network that is loaded casts by itself, which is exact from float32 upwards; see :func:`uncast`.
     """
 
     def __init__(self, state: Mapping[str, np.ndarray], dtype: str):
@@ -126,6 +126,11 @@ class Cast(Mapping):
 
     def __contains__(self, name: object) -> bool:
         return name in self.before
+
+
+def uncast(state: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """The arrays before a :class:`Cast`, for whoever casts while copying; any other mapping as it is."""
+    return state.before if isinstance(state, Cast) else state
 
 
 def split_stage(stage: str) -> tuple[str, str]:

@@ -45,7 +45,7 @@ class Waiting:
         """
         with self._changed:
             while self._jobs:
-                ordered = sorted(self._jobs, key=lambda job: self._preference(job, large))
+                ordered = sorted(self._jobs, key=lambda job: self._preference(job, large))  # else in their order
                 fitting = next((job for job in ordered if job.memory <= self._free or not self._running), None)
                 if fitting is not None:
                     self._jobs.remove(fitting)
@@ -56,7 +56,7 @@ class Waiting:
 
     def _preference(self, job: Job, large: bool) -> tuple[bool, float]:
         is_large = job.memory > self._limit / 2
-        return is_large != large, -job.memory if is_large else -job.weight
+        return is_large != large, -job.memory if is_large else 0.0
 
     def done(self, job: Job) -> None:
         with self._changed:

@@ -9,7 +9,7 @@ import paddle
 from paddle import nn
 
 from alignment import recipe
-from alignment.bundle import Cast
+from alignment.bundle import uncast
 from engine.optimization import Optimizer
 from models import conversion
 from models.layers import init
@@ -33,8 +33,7 @@ def build(make: Callable[[], nn.Layer], state: Mapping[str, np.ndarray], dtype: 
     """A network in ``dtype``, holding upstream's entries through the converter; in eval mode."""
     with default_dtype(dtype), init.skipped():
         network = make()
-    given = state.before if isinstance(state, Cast) else state
-    converted = conversion.from_upstream(given, network, upstream_name, dropped, "the recipe")
+    converted = conversion.from_upstream(uncast(state), network, upstream_name, dropped, "the recipe")
     conversion.load(network, converted, "the recipe")
     network.eval()
     for watcher in FirstUpdate.active:

@@ -31,20 +31,19 @@ KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)
 FORKS = sys.platform == "linux"
 
 
-def run_module(module: str, request: Path, title: str, side: str | None = None, threads: int | None = None) -> None:
-    """``module.main(request)`` in a process of its own.
+def run_module(module: str, request: Path, title: str, side: str | None = None) -> None:
+    """``module.main(request)`` in a process of its own; on all processors, unless ``OMP_NUM_THREADS`` is set.
 
     Args:
         request: a file; the process may write beside it.
         title: begins the message of an error.
         side: ``paddle`` or ``torch``: forked from a parent that has the library; any other: a fresh interpreter.
-        threads: of the libraries; None: all processors, unless ``OMP_NUM_THREADS`` is set.
 
     Raises:
         RuntimeError: if it fails, with ``title`` and its last lines; after a :func:`stop`.
     """
     environment = dict(os.environ, CUDA_VISIBLE_DEVICES="")
-    environment.setdefault("OMP_NUM_THREADS", str(threads or os.cpu_count() or 1))
+    environment.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))
     for name, value in KEEP_MEMORY.items():
         environment.setdefault(name, value)
     errors = request.with_name("errors.txt")

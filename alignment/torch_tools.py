@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from alignment import recipe
-from alignment.bundle import Cast
+from alignment.bundle import uncast
 
 SLOTS = ("momentum_buffer", "exp_avg", "exp_avg_sq")
 
@@ -20,8 +20,8 @@ def build(make: Callable[[], nn.Module], state: Mapping[str, np.ndarray], dtype:
     with unfilled():
         network = make()
     network.to(getattr(torch, dtype))
-    given = state.before if isinstance(state, Cast) else state
-    network.load_state_dict({name: torch.from_numpy(np.asarray(array)) for name, array in given.items()}, strict=True)
+    given = {name: torch.from_numpy(np.asarray(array)) for name, array in uncast(state).items()}
+    network.load_state_dict(given, strict=True)
     for watcher in FirstUpdate.active:
         watcher.networks.append(network)
     return network.eval()

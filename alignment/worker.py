@@ -63,7 +63,7 @@ class StoredArrays(Mapping):
 
 
 def ask(side: str, manifest: dict[str, Any], stages: list[dict[str, Any]], *, fill_state: bool = False,
-        variant: dict[str, Any] | None = None, threads: int | None = None, folder: Path | None = None,
+        variant: dict[str, Any] | None = None, folder: Path | None = None,
         original: dict[str, Any] | None = None) -> Answer:
     """Run stages of a case on one side in a fresh process.
 
@@ -86,16 +86,16 @@ def ask(side: str, manifest: dict[str, Any], stages: list[dict[str, Any]], *, fi
     """
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="alignment-") as temporary:
-            answer = _ask(side, manifest, stages, fill_state, variant, threads, Path(temporary), original)
+            answer = _ask(side, manifest, stages, fill_state, variant, Path(temporary), original)
             stored = answer.arrays
             answer = replace(answer, arrays=dict(stored))
             stored.close()
             return answer
-    return _ask(side, manifest, stages, fill_state, variant, threads, folder, original)
+    return _ask(side, manifest, stages, fill_state, variant, folder, original)
 
 
 def _ask(side: str, manifest: dict[str, Any], stages: list[dict[str, Any]], fill_state: bool,
-         variant: dict[str, Any] | None, threads: int | None, folder: Path,
+         variant: dict[str, Any] | None, folder: Path,
          original: dict[str, Any] | None) -> Answer:
     folder.mkdir(parents=True, exist_ok=True)
     request = folder / "request.json"
@@ -103,7 +103,7 @@ def _ask(side: str, manifest: dict[str, Any], stages: list[dict[str, Any]], fill
                                    "variant": variant or {}, "original": original}))
     module = "alignment.worker" if original is None else "alignment.upstream.worker"
     title = f"the {side} side of {manifest['system']}/{manifest['case']}"
-    processes.run_module(module, request, title, side if original is None else None, threads)
+    processes.run_module(module, request, title, side if original is None else None)
     return read(folder)
 
 

@@ -50,7 +50,7 @@ class MadeUp:
         return {"system": "madeup", "case": "small", "network": "madeup", "config": {}, "salt": "s", "inputs": {},
                 "stages": {name: {"mode": "eval"} for name in self.values}, **changes}
 
-    def ask(self, side, manifest, stages, *, fill_state=False, variant=None, threads=None, folder=None):
+    def ask(self, side, manifest, stages, *, fill_state=False, variant=None, folder=None):
         self.asked.append((side, {"variant": variant, "stages": [stage["label"] for stage in stages]}))
         arrays, errors = {}, {}
         for stage in stages:

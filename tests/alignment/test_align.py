@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from alignment import align, processes, worker
-from alignment.results import TWIN, Outcome, Unit
+from alignment.jobs import BASE
+from alignment.results import GOLDEN, TWIN, Outcome, Unit
 
 
 @pytest.fixture
@@ -45,6 +46,13 @@ def test_unusable_arguments(arguments, message, capsys):
         align.align_command(arguments)
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_memory_is_what_the_cases_say_or_the_estimate():
+    memory = {(job.unit.case, job.unit.source): job.memory
+              for job in align.plan(["mivos"], ["forward"], ["float64"], ["paddle"], None)}
+    assert memory["single_object", TWIN] == 3.7 and memory["fusion_small", TWIN] == BASE
+    assert memory["propagation_train", GOLDEN] > 2.2
 
 
 def test_plan_runs_bundles_on_both_sides_and_the_longest_first():

@@ -11,6 +11,7 @@ from alignment.compare import Allowance
 
 SYSTEM = "avs"
 STEPS: dict[str, tuple[str, ...]] = {}
+MEMORY = {("resnet50_ms3_small", "paddle"): 2.5}  # GB; a whole ResNet-50
 ONLY_IN_TWIN = (
     # Folded or never formed in our TPAVI, whose tokens do not pass through ``forward`` (see models/avs.py).
     r"tpavi_b\d(\.[\w.]+)?(#\d+)?$",
@@ -44,7 +45,7 @@ def manifests() -> list[dict[str, Any]]:
     both = _case("pvt_small_vv_va_ms3", "pvt", "MS3", frames=3, size=(64, 32), channel=16, loss=_KL,
                  vv=True, pvt=small_pvt)
     resnet = _case("resnet50_ms3_small", "resnet", "MS3", frames=5, size=(64, 32), channel=16,
-                   loss={**_KL, "euclidean_flag": True, "norm_fea": True}) | {"memory": 2.5}
+                   loss={**_KL, "euclidean_flag": True, "norm_fea": True})
     resnet["stages"]["train"] |= {"about": "2 steps of Adam", "steps": 2}  # a whole ResNet-50; five are recorded
     return [pvt, both, resnet, _tpavi(), _losses(), _mel(), _training()]
 
